@@ -1,0 +1,40 @@
+//! Assay's wire types: what travels between publisher, registry and device, and what is signed.
+//!
+//! Nothing here does I/O, reads a clock or computes a hash. Parsers of names and digests turn strangers' text into types that
+//! cannot hold a bad value; every size limit of the product stands in [`limits`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`limits`] | every size and count that Assay accepts |
+//! | [`canonical`] | canonical JSON (OLPC, as TUF signs it) and bounded parsing |
+//! | [`digest`], [`name`], [`path`], [`order`] | values that are right by construction |
+//! | [`manifest`], [`chunk`] | the release manifest and its chunk indexes |
+//! | [`signers`] | who may sign a model's provenance, `trust/signers.json` |
+//! | [`tuf`] | role names, target paths and the `x-assay` binding |
+//! | [`bundle`] | the check bundle |
+//! | [`verdict`] | stages, outcomes, evidence |
+//! | [`api`], [`problem`] | bodies of the REST API, RFC 9457 problems |
+
+pub mod api;
+pub mod bundle;
+pub mod canonical;
+pub mod chunk;
+pub mod digest;
+pub mod limits;
+pub mod manifest;
+pub mod name;
+pub mod order;
+pub mod path;
+pub mod problem;
+pub mod signers;
+pub mod tuf;
+pub mod verdict;
+
+pub use bundle::CheckBundle;
+pub use chunk::ChunkIndex;
+pub use digest::Sha256Digest;
+pub use manifest::ReleaseManifest;
+pub use name::{ModelName, ModelRef, NamespaceName, ReleaseRef, VersionName};
+pub use order::ReleaseOrder;
+pub use path::FilePath;
+pub use verdict::{Outcome, Stage, Verdict};

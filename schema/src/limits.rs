@@ -1,0 +1,64 @@
+//! Every size and count that Assay accepts, in one place.
+//!
+//! A device refuses more than this before it allocates for it; the registry refuses it before it stores it. Sizes are bytes.
+
+/// Bytes of a chunk; only a file's last chunk is shorter. It must fit one buffer, because `crypto.subtle` cannot stream.
+pub const CHUNK_SIZE: u32 = 1 << 20;
+
+/// A TUF root file.
+pub const MAX_ROOT: u64 = 512 << 10;
+/// A TUF timestamp file.
+pub const MAX_TIMESTAMP: u64 = 16 << 10;
+/// A TUF snapshot file, when its length is not pinned.
+pub const MAX_SNAPSHOT: u64 = 4 << 20;
+/// A TUF targets file, top-level or delegated, when its length is not pinned.
+pub const MAX_TARGETS: u64 = 5 << 20;
+/// Root rotations that one run follows; more go on in the next run, from the persisted root (TUF 5.3.3).
+pub const MAX_ROOT_ROTATIONS: u32 = 64;
+/// Delegated roles visited in one search (TUF 5.6.7.1).
+pub const MAX_DELEGATIONS: u32 = 32;
+
+/// A release manifest.
+pub const MAX_MANIFEST: u64 = 8 << 20;
+/// A target under `trust/`.
+pub const MAX_TRUST_TARGET: u64 = 1 << 20;
+/// A target whose bytes may stand in its own entry (`x-assay.inline`).
+pub const MAX_INLINE_TARGET: u64 = 8 << 10;
+/// An attestation: a Sigstore bundle.
+pub const MAX_ATTESTATION: u64 = 16 << 20;
+/// Attestations of one release.
+pub const MAX_ATTESTATIONS: usize = 32;
+/// Files of one release.
+pub const MAX_FILES: usize = 20_000;
+/// One file of a release: 4 TiB, whose chunk index is 128 MiB.
+pub const MAX_FILE_SIZE: u64 = 4 << 40;
+/// All files of a release together.
+pub const MAX_RELEASE_SIZE: u64 = 16 << 40;
+/// A check bundle, all parts together.
+pub const MAX_BUNDLE: u64 = 32 << 20;
+
+/// A JSON request body.
+pub const MAX_JSON_BODY: u64 = 1 << 20;
+/// A metadata publication: two targets files and their JSON quoting.
+pub const MAX_PUBLICATION: u64 = 12 << 20;
+/// One `PATCH` of an upload.
+pub const MAX_UPLOAD_PART: u64 = 1 << 30;
+
+/// Bytes of a namespace's, model's or version's name.
+pub const MAX_NAME: usize = 64;
+/// Bytes of a file path inside a release.
+pub const MAX_PATH: usize = 1024;
+/// Bytes of one component of a file path.
+pub const MAX_PATH_COMPONENT: usize = 255;
+/// Entries of one page of a listing.
+pub const MAX_PAGE: u32 = 200;
+/// Entries of a page when the request names none.
+pub const DEFAULT_PAGE: u32 = 50;
+
+/// Versions, epochs and counters: what every JSON reader holds exactly, 2^53-1.
+pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+/// Releases whose manifests one delegated role signs.
+pub const BLOCK: u64 = 100;
+
+/// Unix seconds of 2026-11-01: a clock before this is wrong, because this software did not exist then.
+pub const EARLIEST_CREDIBLE_TIME: i64 = 1_793_491_200;
