@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Gets what the build and the tests need: scripts/setup.sh PART...
+#
+#   base      git, make, a C compiler, cargo, python3 with pip, node: asked for, not installed
+#   nextest   the test runner
+#   python    a virtual environment with the tools that ours must work with
+#   wasm      the wasm32 target and wasm-bindgen's command
+#   postgres  PostgreSQL's server, for the tests of the database layer
+#   bench     openssl, to compare with
+source "$(dirname "$0")/lib.sh"
+
+# Where a part needs something of cargo's, its output must not land in this project's target folder.
+cargo_install() { say "installing $1 (some minutes, once)"; env -u CARGO_TARGET_DIR cargo install --locked --quiet --root "$TOOLS" "$@"; }
+
+base() {
+    local missing=()
+    have git || missing+=("git: apt-get install git")
+    have make || missing+=("make: apt-get install make")
+    have cc || missing+=("a C compiler: apt-get install gcc libc6-dev")
+    have cargo || missing+=("cargo: see https://rustup.rs")
+    if ! have python3; then missing+=("python3: apt-get install python3 python3-pip")
+    elif ! python3 -m pip --version >/dev/null 2>&1; then missing+=("pip: apt-get install python3-pip"); fi
+    have node || missing+=("node 20 or later: apt-get install nodejs npm")
+    if [ "${#missing[@]}" -gt 0 ]; then
+        printf '\033[1;31merror:\033[0m this machine lacks\n' >&2
+        printf '  %s\n' "${missing[@]}" >&2
+        exit 1
+    fi
+}
+
+nextest() {
+    cargo nextest --version >/dev/null 2>&1 || cargo_install cargo-nextest --version 0.9.143
+}
+
+python() {
+    local wanted="$REPO/scripts/requirements.txt" stamp="$VENV/.requirements"
+    cmp -s "$wanted" "$stamp" 2>/dev/null && return
+    say "making a Python environment in $VENV"
+    mkdir -p "$CACHE"
+    rm -rf "$VENV"
+    # Debian splits ensurepip off into python3-venv; the system's pip can fill an environment without it.
+    if python3 -m venv "$VENV" >/dev/null 2>&1; then
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$wanted"
+    else
+        rm -rf "$VENV"
+        python3 -m venv --without-pip "$VENV"
+        python3 -m pip --python "$PYTHON" install --quiet --disable-pip-version-check -r "$wanted"
+    fi
+    cp "$wanted" "$stamp"
+}
+
+# Whether the pinned toolchain has a standard library for wasm32.
+rustup_wasm() { [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ]; }
+
+wasm() {
+    if ! rustup_wasm; then
+        say "adding the wasm32 target"
+        { have rustup && rustup target add wasm32-unknown-unknown && rustup_wasm; } ||
+            debian_wasm ||
+            die "no standard library for wasm32: neither 'rustup target add wasm32-unknown-unknown' nor Debian's rustc-web rust-web-src rust-web-llvm could be had"
+    fi
+    local version
+    version="$(locked_version wasm-bindgen)"
+    case "$(wasm-bindgen --version 2>/dev/null)" in
+        "wasm-bindgen $version") ;;
+        *) cargo_install wasm-bindgen-cli --version "$version" ;;
+    esac
+    # wasm-opt makes the module smaller; without it the build is only larger.
+    if ! [ -e "$CACHE/npm/node_modules/.bin/wasm-opt" ] && have npm; then
+        npm install --silent --no-fund --no-audit --prefix "$CACHE/npm" binaryen@132.0.0 >/dev/null 2>&1 ||
+            note "npm could not get binaryen: the module stays unoptimised"
+    fi
+}
+
+debian_wasm() {
+    [ -x /usr/bin/rustc ] && [ -d /usr/lib/rustlib/src/rust/library ] && return
+    apt_install rustc-web rust-web-src rust-web-llvm
+}
+
+postgres() {
+    ls -d /usr/lib/postgresql/*/bin >/dev/null 2>&1 || have initdb || apt_install postgresql ||
+        die "PostgreSQL's server is missing, and its tests with it: apt-get install postgresql"
+}
+
+bench() {
+    have openssl || apt_install openssl || die "openssl is missing: apt-get install openssl"
+}
+
+for part in "$@"; do "$part"; done

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The verifier runs on devices and in browsers: it must never come to depend on a runtime, an HTTP stack or a second
+# cryptographic provider.
+source "$(dirname "$0")/lib.sh"
+cd "$REPO"
+
+banned='tokio|reqwest|hyper|ring|aws-lc-rs|aws-lc-sys|openssl|openssl-sys|rustls|mio'
+for package in assay-schema assay-trust assay-provenance assay-verifier; do
+    for target in "$(rustc -vV | sed -n 's/^host: //p')" wasm32-unknown-unknown; do
+        tree="$(cargo tree --locked -p "$package" --no-default-features --target "$target" --prefix none --format '{p}')"
+        grep -q "^$package v" <<<"$tree" || die "cargo tree does not list $package itself"
+        if found="$(grep -E "^($banned) v" <<<"$tree" | sort -u)"; then
+            die "$package on $target depends on: $(tr '\n' ' ' <<<"$found"). See: cargo tree -p $package --no-default-features -i CRATE"
+        fi
+    done
+    echo "$package: $(sort -u <<<"$tree" | wc -l) crates, none of: ${banned//|/ }"
+done
+
+# A feature that a workspace member switches on is switched on for all: look at the verifier in their company too.
+tree="$(cargo tree --locked --workspace -e normal --prefix none --format '{p} {f}')"
+if found="$(grep -E '^(aws-lc-rs|aws-lc-sys) v' <<<"$tree" | sort -u)"; then
+    die "the workspace has a second TLS provider beside ring: $found"
+fi
