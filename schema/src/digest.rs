@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(
     feature = "json-schema",
     derive(schemars::JsonSchema),
-    schemars(with = "String")
+    schemars(with = "String", extend("pattern" = "^[0-9a-f]{64}$"))
 )]
 #[cfg_attr(
     feature = "openapi",
@@ -29,6 +29,12 @@ pub struct BadDigest {
 }
 
 impl Sha256Digest {
+    /// The digest of no bytes.
+    pub const EMPTY: Self = Self([
+        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27,
+        0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+    ]);
+
     /// Wraps the 32 bytes that a hash function returned.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)

@@ -50,6 +50,8 @@ pub const MAX_NAME: usize = 64;
 pub const MAX_PATH: usize = 1024;
 /// Bytes of one component of a file path.
 pub const MAX_PATH_COMPONENT: usize = 255;
+/// Components of a file path. It bounds the work of comparing every path with every folder.
+pub const MAX_PATH_DEPTH: usize = 32;
 /// Entries of one page of a listing.
 pub const MAX_PAGE: u32 = 200;
 /// Entries of a page when the request names none.

@@ -1,5 +1,7 @@
 //! The release manifest, `release.json`: what the authority signs about one release.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -130,7 +132,7 @@ impl ReleaseManifest {
 
     /// Bytes of all files together.
     pub fn size(&self) -> u64 {
-        self.files.iter().map(|f| f.size).sum()
+        self.files.iter().fold(0, |sum, f| sum.saturating_add(f.size))
     }
 
     fn check(&self) -> Result<(), BadManifest> {
@@ -167,12 +169,30 @@ impl ReleaseManifest {
             ));
         }
         let mut total = 0_u64;
+        let mut by_digest = BTreeMap::new();
         for file in &self.files {
             if file.size > MAX_FILE_SIZE {
                 return Err(field(
                     "file size",
                     format!("at most {MAX_FILE_SIZE} bytes"),
                     file.size,
+                ));
+            }
+            // An empty file has no chunk, so no later check would look at its digest.
+            if file.size == 0 && file.sha256 != Sha256Digest::EMPTY {
+                return Err(field(
+                    "sha256",
+                    format!("{}, that of no bytes, for {}", Sha256Digest::EMPTY, file.path),
+                    file.sha256,
+                ));
+            }
+            if let Some(other) = by_digest.insert(file.sha256, file)
+                && (other.size, other.chunks) != (file.size, file.chunks)
+            {
+                return Err(field(
+                    "files",
+                    format!("one size and chunk index for {}", file.sha256),
+                    format!("others in {} and {}", other.path, file.path),
                 ));
             }
             total = total.saturating_add(file.size);

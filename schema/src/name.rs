@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_NAME;
+use crate::path::is_device_name;
 
 /// Text that is not a name of the kind asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,10 +20,8 @@ pub struct BadName {
     pub found: String,
 }
 
-const LOWER_RULE: &str =
-    "1 to 64 of a-z, 0-9, '-', '_' and '.', beginning and ending with a letter or digit, no '..'";
-const VERSION_RULE: &str =
-    "1 to 64 of A-Z, a-z, 0-9, '-', '_', '+' and '.', beginning and ending with a letter or digit, no '..'";
+const LOWER_RULE: &str = "1 to 64 of a-z, 0-9, '-', '_' and '.', beginning and ending with a letter or digit, no '..', no device name of Windows";
+const VERSION_RULE: &str = "1 to 64 of A-Z, a-z, 0-9, '-', '_', '+' and '.', beginning and ending with a letter or digit, no '..', no device name of Windows";
 
 fn well_formed(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
@@ -31,6 +30,8 @@ fn well_formed(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
         && edge(text.bytes().last())
         && !text.contains("..")
         && text.bytes().all(allowed)
+        // A store that names a folder or file after it must be able to.
+        && !is_device_name(text)
 }
 
 macro_rules! name {
@@ -38,7 +39,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(with = "String"))]
+        #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(with = "String", extend("pattern" = $pattern)))]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = $pattern))]
         pub struct $name(String);
 
@@ -90,16 +91,16 @@ fn lower(b: u8) -> bool {
 name!(
     /// A namespace's name, `acme`. A name is a label that a registry gives out; a namespace's *identity* is the SHA-256 of
     /// its first root file.
-    NamespaceName, "namespace", LOWER_RULE, "^[a-z0-9][a-z0-9._-]{0,63}$", lower
+    NamespaceName, "namespace", LOWER_RULE, "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$", lower
 );
 name!(
     /// A model's name within its namespace, `minilm`.
-    ModelName, "model", LOWER_RULE, "^[a-z0-9][a-z0-9._-]{0,63}$", lower
+    ModelName, "model", LOWER_RULE, "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$", lower
 );
 name!(
     /// A release's version within its model, `1.2.0`. Versions are labels; the order of releases is
     /// [`ReleaseOrder`](crate::ReleaseOrder).
-    VersionName, "version", VERSION_RULE, "^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$",
+    VersionName, "version", VERSION_RULE, "^[A-Za-z0-9]([A-Za-z0-9._+-]{0,62}[A-Za-z0-9])?$",
     |b| lower(b) || matches!(b, b'A'..=b'Z' | b'+')
 );
 

@@ -24,7 +24,9 @@ pub struct ReleaseOrder {
 #[derive(Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 struct RawOrder {
+    #[cfg_attr(feature = "json-schema", schemars(range(min = 1, max = MAX_INTEGER)))]
     epoch: u64,
+    #[cfg_attr(feature = "json-schema", schemars(range(min = 1, max = MAX_INTEGER)))]
     counter: u64,
 }
 

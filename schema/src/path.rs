@@ -5,13 +5,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization as _;
 
-use crate::limits::{MAX_PATH, MAX_PATH_COMPONENT};
+use crate::limits::{MAX_PATH, MAX_PATH_COMPONENT, MAX_PATH_DEPTH};
 
 /// A relative path with `/` between its components that means the same file on every system that Assay runs on.
 ///
 /// Refused: absolute paths, drive letters, `.` and `..`, empty components, backslashes, control characters and NUL, characters
-/// that Windows forbids, trailing dots and spaces, Windows device names (`con`, `nul`, `com1` ...), and over-long names.
+/// that Windows forbids, trailing dots and spaces, Windows device names (`con`, `nul`, `com1` ...), invisible characters, and
+/// over-long or over-deep paths.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[cfg_attr(
@@ -43,10 +45,24 @@ impl FilePath {
         self.0.split('/')
     }
 
-    /// What two paths share that a case-insensitive file system takes for one.
+    /// What two paths share that some file system takes for one, because it ignores case or Unicode's ways to write a letter.
     pub fn folded(&self) -> String {
-        self.0.chars().flat_map(char::to_lowercase).collect()
+        fold(&self.0)
     }
+}
+
+// Upper case first: "ς" and "σ", "ſ" and "s", "ß" and "ss" are one name where names are folded fully (APFS). Decomposed on both
+// sides, because folding can produce what decomposes further.
+fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let folded: String = text
+        .nfd()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect();
+    folded.nfd().collect()
 }
 
 fn fault(path: &str) -> Option<&'static str> {
@@ -68,11 +84,22 @@ fn fault(path: &str) -> Option<&'static str> {
     if path.contains(['<', '>', ':', '"', '|', '?', '*']) {
         return Some("it holds one of < > : \" | ? *, which some systems forbid or read as a drive");
     }
-    // Bidirectional and zero-width characters make two different names look the same to a person.
-    if path.chars().any(|c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')) {
+    if path.chars().any(invisible) {
         return Some("it holds an invisible formatting character");
     }
+    if path.split('/').count() > MAX_PATH_DEPTH {
+        return Some("it has more than 32 components");
+    }
     path.split('/').find_map(component_fault)
+}
+
+// Bidirectional, zero-width and line-separating characters make two different names look the same to a person, or one name
+// look like two lines.
+const fn invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn component_fault(part: &str) -> Option<&'static str> {
@@ -88,6 +115,14 @@ fn component_fault(part: &str) -> Option<&'static str> {
     if part.ends_with(['.', ' ']) || part.starts_with(' ') {
         return Some("a component ends with a dot or space, or begins with a space");
     }
+    if is_device_name(part) {
+        return Some("a component is a device name on Windows");
+    }
+    None
+}
+
+/// Whether Windows opens a device instead of a file of this name, whatever follows its first dot.
+pub(crate) fn is_device_name(part: &str) -> bool {
     let stem = part
         .split('.')
         .next()
@@ -95,13 +130,20 @@ fn component_fault(part: &str) -> Option<&'static str> {
         .trim_end()
         .to_ascii_lowercase();
     let numbered = |device: &str| {
-        stem.strip_prefix(device)
-            .is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()))
+        stem.strip_prefix(device).is_some_and(|n| {
+            let mut chars = n.chars();
+            // The superscripts count as digits there.
+            matches!(
+                (chars.next(), chars.next()),
+                (Some('0'..='9' | '¹' | '²' | '³'), None)
+            )
+        })
     };
-    if matches!(stem.as_str(), "con" | "prn" | "aux" | "nul") || numbered("com") || numbered("lpt") {
-        return Some("a component is a device name on Windows");
-    }
-    None
+    matches!(
+        stem.as_str(),
+        "con" | "prn" | "aux" | "nul" | "conin$" | "conout$" | "clock$"
+    ) || numbered("com")
+        || numbered("lpt")
 }
 
 /// Two paths of one release that cannot stand beside each other.
@@ -116,8 +158,8 @@ pub struct PathCollision {
     pub reason: &'static str,
 }
 
-/// Checks that all paths can be files of one folder on every system: no duplicates, none that differ only in case, none that is
-/// also a folder of another.
+/// Checks that all paths can be files of one folder on every system: no duplicates, none that differ only in case
+/// or in the way Unicode writes a letter, none that is also a folder of another.
 ///
 /// # Errors
 /// The first pair that collides.
@@ -128,7 +170,7 @@ pub fn check_together<'a>(paths: impl IntoIterator<Item = &'a FilePath>) -> Resu
             let reason = if first == path {
                 "the same file twice"
             } else {
-                "they differ only in case"
+                "they differ only in case or in how a letter is written"
             };
             return Err(PathCollision {
                 first: first.0.clone(),
@@ -149,19 +191,21 @@ pub fn check_together<'a>(paths: impl IntoIterator<Item = &'a FilePath>) -> Resu
             }
         }
     }
-    // "Ä/x" and "ä/y" name one folder on some systems: the folders' own spelling must agree too.
-    let mut folders: BTreeMap<String, &str> = BTreeMap::new();
-    for path in folded.values() {
-        for (at, _) in path.0.match_indices('/') {
-            let Some(folder) = path.0.get(..at) else { continue };
-            let key = folder.chars().flat_map(char::to_lowercase).collect();
+    // "Ä/x" and "ä/y" name one folder on some systems: the folders' own spelling must agree too. Folding neither makes nor
+    // takes away a '/', so that the n-th one of a path and of its folded form stand at the same place.
+    let mut folders: BTreeMap<&str, &str> = BTreeMap::new();
+    for (key, path) in &folded {
+        for ((folded_at, _), (at, _)) in key.match_indices('/').zip(path.0.match_indices('/')) {
+            let (Some(key), Some(folder)) = (key.get(..folded_at), path.0.get(..at)) else {
+                continue;
+            };
             if let Some(other) = folders.insert(key, folder)
                 && other != folder
             {
                 return Err(PathCollision {
                     first: other.to_owned(),
                     second: folder.to_owned(),
-                    reason: "folders that differ only in case",
+                    reason: "folders that differ only in case or in how a letter is written",
                 });
             }
         }

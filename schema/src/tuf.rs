@@ -97,12 +97,17 @@ impl ModelRole {
 
     /// The one path pattern that the role is trusted for.
     pub fn pattern(&self) -> String {
-        format!("models/{}/{}/*", self.model, self.block)
+        format!("{}*", self.prefix())
+    }
+
+    /// What all its target paths begin with: `models/<model>/<block>/`.
+    pub fn prefix(&self) -> String {
+        format!("models/{}/{}/", self.model, self.block)
     }
 
     /// The target path of a release's manifest.
     pub fn manifest_path(&self, version: &VersionName) -> String {
-        format!("models/{}/{}/{}.json", self.model, self.block, version)
+        format!("{}{version}.json", self.prefix())
     }
 }
 

@@ -1,0 +1,16 @@
+//! The wire types: what they take, and above all what they refuse.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod canonical;
+mod chunk_index;
+mod manifest;
+mod names;
+mod order;
+mod paths;
+mod tuf;
+mod wire;
