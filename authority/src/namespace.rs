@@ -1,0 +1,189 @@
+//! The first metadata of a namespace, and the documents under `trust/`.
+
+use assay_schema::Sha256Digest;
+use assay_schema::api::{CreateNamespace, OnlineKeys, Visibility};
+use assay_schema::canonical::{self, JsonError};
+use assay_schema::limits::{MAX_INLINE_TARGET, MAX_TRUST_TARGET};
+use assay_schema::signers::{SIGSTORE_ROOT_TARGET, Signer, SignerIdentity, Signers, TARGET};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+
+use crate::key::{KeyError, SigningKey};
+use crate::metadata::{MetadataError, RoleKeys, Root, Target, Targets, TopRole, default_expiry};
+use crate::public::PublicKey;
+
+/// The version of `trust/signers.json` that this software writes.
+const SIGNERS_VERSION: u32 = 1;
+
+/// What a namespace begins with.
+#[derive(Debug, Clone, Copy)]
+pub struct NewNamespace<'a> {
+    /// The authority's root keys.
+    pub root: &'a RoleKeys,
+    /// At least its threshold of them, to sign with.
+    pub root_signers: &'a [&'a SigningKey],
+    /// The authority's targets keys.
+    pub targets: &'a RoleKeys,
+    /// At least their threshold of them, to sign with.
+    pub targets_signers: &'a [&'a SigningKey],
+    /// The registry's keys for this namespace.
+    pub online: &'a OnlineKeys,
+    /// Who may sign the provenance of the models.
+    pub signers: &'a Signers,
+    /// The Sigstore trusted root (JSON), if a signer is known by a Sigstore identity.
+    pub sigstore_root: Option<&'a str>,
+    /// Who may read it.
+    pub visibility: Visibility,
+    /// The time from which expiry counts.
+    pub now: Timestamp,
+}
+
+/// A namespace to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedNamespace {
+    /// The body of the request that creates it.
+    pub body: CreateNamespace,
+    /// SHA-256 of `1.root.json`: what devices pin.
+    pub identity: Sha256Digest,
+}
+
+/// A namespace that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    /// Its metadata cannot be signed.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The permitted signers cannot be written.
+    #[error("trust/signers.json: {0}")]
+    Signers(#[from] JsonError),
+    /// A signer that no verifier could use.
+    #[error("trust/signers.json: signer {name:?}: expected {expected}, found {found}")]
+    Signer {
+        /// The signer.
+        name: String,
+        /// The rule.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// A document under `trust/` that is too long.
+    #[error("{path}: expected at most {limit} bytes, found {found}", limit = MAX_TRUST_TARGET)]
+    TooLong {
+        /// Its path.
+        path: &'static str,
+        /// Its bytes.
+        found: usize,
+    },
+}
+
+/// Makes and signs `1.root.json` and `1.targets.json`.
+///
+/// # Errors
+/// [`NamespaceError::Metadata`]: a key in two roles, a threshold that cannot be or is not met, a key that the role does not
+/// list; the others for bad signers.
+pub fn create_namespace(new: &NewNamespace<'_>) -> Result<CreatedNamespace, NamespaceError> {
+    new.root.require("root", new.root_signers)?;
+    new.targets.require("targets", new.targets_signers)?;
+    let snapshot = RoleKeys::single(new.online.snapshot.clone());
+    let timestamp = RoleKeys::single(new.online.timestamp.clone());
+    let root_expires = default_expiry(TopRole::Root.as_str(), new.now)?;
+    let root = Root::new(new.root, new.targets, &snapshot, &timestamp, root_expires)?
+        .sign(new.root_signers, None)?;
+    let identity = root.sha256();
+
+    let mut targets = Targets::top_level(identity, default_expiry(TopRole::Targets.as_str(), new.now)?)?;
+    let (signers, target) = signers_target(new.signers)?;
+    targets.set_target(TARGET, &target)?;
+    let mut blobs = vec![signers];
+    if let Some(text) = new.sigstore_root {
+        targets.set_target(SIGSTORE_ROOT_TARGET, &trust_target(SIGSTORE_ROOT_TARGET, text)?)?;
+        blobs.push(text.to_owned());
+    }
+    let targets = targets.sign(new.targets_signers, Some(new.targets))?;
+    let body = CreateNamespace {
+        root: root.text()?,
+        targets: targets.text()?,
+        blobs,
+        visibility: new.visibility,
+    };
+    Ok(CreatedNamespace { body, identity })
+}
+
+/// The permitted signer that is this public key.
+pub fn key_signer(name: &str, key: &PublicKey) -> Signer {
+    Signer {
+        name: name.to_owned(),
+        models: Vec::new(),
+        identity: SignerIdentity::Key {
+            spki: STANDARD.encode(key.spki_der()),
+        },
+    }
+}
+
+/// The bytes of `trust/signers.json` and the target that lists them.
+///
+/// # Errors
+/// [`NamespaceError::Signers`], [`NamespaceError::Signer`] or [`NamespaceError::TooLong`].
+pub fn signers_target(signers: &Signers) -> Result<(String, Target), NamespaceError> {
+    if signers.v != SIGNERS_VERSION {
+        return Err(NamespaceError::Signer {
+            name: "all".to_owned(),
+            expected: "v 1",
+            found: signers.v.to_string(),
+        });
+    }
+    signers.signers.iter().try_for_each(check_signer)?;
+    let bytes = canonical::document(signers)?;
+    let text = String::from_utf8(bytes).map_err(|e| NamespaceError::Signer {
+        name: "all".to_owned(),
+        expected: "UTF-8",
+        found: e.to_string(),
+    })?;
+    let target = trust_target(TARGET, &text)?;
+    Ok((text, target))
+}
+
+/// The target of a document under `trust/`; a short one carries its own bytes.
+///
+/// # Errors
+/// [`NamespaceError::TooLong`].
+pub fn trust_target(path: &'static str, text: &str) -> Result<Target, NamespaceError> {
+    if text.len() as u64 > MAX_TRUST_TARGET {
+        return Err(NamespaceError::TooLong {
+            path,
+            found: text.len(),
+        });
+    }
+    let mut target = Target::of(text.as_bytes());
+    if target.length <= MAX_INLINE_TARGET {
+        target.note.inline = Some(text.to_owned());
+    }
+    Ok(target)
+}
+
+fn check_signer(signer: &Signer) -> Result<(), NamespaceError> {
+    let bad = |expected, found: String| NamespaceError::Signer {
+        name: signer.name.clone(),
+        expected,
+        found,
+    };
+    if signer.name.trim().is_empty() {
+        return Err(bad("a name that people know", "none".to_owned()));
+    }
+    match &signer.identity {
+        SignerIdentity::Key { spki } => {
+            let der = STANDARD
+                .decode(spki)
+                .map_err(|e| bad("base64 of a DER SubjectPublicKeyInfo", e.to_string()))?;
+            PublicKey::from_spki_der(&der)
+                .map(drop)
+                .map_err(|e: KeyError| bad("base64 of a DER SubjectPublicKeyInfo", e.to_string()))
+        }
+        SignerIdentity::Sigstore { issuer, subject } if issuer.is_empty() || subject.is_empty() => Err(bad(
+            "an issuer and a subject",
+            format!("issuer {issuer:?}, subject {subject:?}"),
+        )),
+        SignerIdentity::Sigstore { .. } => Ok(()),
+    }
+}
