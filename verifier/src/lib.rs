@@ -1,1 +1,38 @@
-//! Verifier.
+//! Assay's device check: a state machine without I/O, and the verdict.
+//!
+//! Bytes and `now` go in, decisions come out. The machine says what it needs ([`CheckStep`], [`Action`]); its driver - threads and
+//! files, a browser, a test - does it and says what came of it. Nothing here reads a clock, a file or a socket.
+//!
+//! The modules follow the device's check:
+//!
+//! | module | stages |
+//! |---|---|
+//! | [`request`] | what a driver asks for, and what it is asked to fetch |
+//! | [`mod@check`] | 1 trust root, 2 freshness, 3 release, 5 provenance |
+//! | [`approved`] | a release that passed; the only way to stage 8 |
+//! | [`content`] | 8 content: every chunk checked before it is written |
+//! | [`report`] | 10 verdict |
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+pub mod approved;
+pub mod check;
+pub mod content;
+mod prefetch;
+pub mod report;
+pub mod request;
+
+pub use approved::Approved;
+pub use assay_provenance as provenance;
+pub use assay_trust::{DeviceState, Pin, TrustError};
+pub use check::{AwaitFetch, AwaitPersist, CheckStep, Checked, check};
+pub use content::{Action, Content, Event, Piece, PresentFile};
+pub use request::{Answer, CachedBundle, CheckRequest, Fetch, Resource, Route, Want};

@@ -1,1 +1,34 @@
-//! TUF.
+//! The TUF client workflow of a device (TUF 1.0 section 5), sans I/O, on `sigstore-tuf`'s verified metadata set.
+//!
+//! `sigstore-tuf` checks signatures, thresholds, versions, lengths, hashes and expiry of each file. This crate adds what a
+//! device of Assay needs beside it:
+//!
+//! | module | adds |
+//! |---|---|
+//! | [`pin`] | what a device knows a namespace by, and what it persists |
+//! | [`keys`] | one raw key never counts twice, and no key of a top-level role serves another role |
+//! | [`binding`] | `x-assay`: whose role a file is |
+//! | [`workflow`] | the order of the steps, floors that a half-finished refresh cannot erase, fast-forward recovery |
+//! | [`releases`] | finding a release: delegation search, order, epochs |
+//! | [`error`] | refusals with stage, expected and found |
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+pub mod binding;
+pub mod error;
+pub mod keys;
+pub mod pin;
+pub mod releases;
+pub mod workflow;
+
+pub use error::TrustError;
+pub use pin::{DeviceState, Pin};
+pub use workflow::{AwaitSnapshot, AwaitTargets, AwaitTimestamp, Failure, Refreshed, Roots};

@@ -1,0 +1,288 @@
+//! Stages 1, 2, 3 and 5: from a pinned root to a release whose maker is known.
+//!
+//! [`check`] begins; every [`CheckStep`] is answered with what came of it, until it is [`CheckStep::Done`]. What is newly trusted
+//! is persisted before anything else is asked for, so that no crash forgets it.
+
+mod phase;
+mod provenance;
+mod release;
+
+use assay_schema::verdict::{Refusal, Subject};
+use assay_schema::{Stage, Verdict, limits};
+use assay_trust::{DeviceState, Pin, Roots};
+use jiff::Timestamp;
+
+use crate::approved::Approved;
+use crate::prefetch::{Prefetch, Used};
+use crate::report::{Reports, refusal};
+use crate::request::{Answer, CachedBundle, CheckRequest, Fetch, Resource, Route, Want};
+use phase::Phase;
+
+/// What the machine needs next.
+#[derive(Debug)]
+pub enum CheckStep {
+    /// Get something and answer with it.
+    Fetch(AwaitFetch),
+    /// Persist the device's state (durable step S1) and say so.
+    Persist(AwaitPersist),
+    /// The end.
+    Done(Checked),
+}
+
+/// How a check ended.
+#[derive(Debug)]
+pub enum Checked {
+    /// Stages 1 to 6 let the release pass: it may be pulled.
+    Permitted(Box<Approved>),
+    /// They did not.
+    Refused(Box<Verdict>),
+    /// Not now.
+    Deferred(Box<Verdict>),
+}
+
+/// Waiting for the answer to a fetch.
+#[derive(Debug)]
+pub struct AwaitFetch {
+    fetch: Fetch,
+    machine: Box<Machine>,
+}
+
+/// Waiting until the state is persisted.
+#[derive(Debug)]
+pub struct AwaitPersist {
+    state: DeviceState,
+    next: Box<CheckStep>,
+}
+
+impl AwaitFetch {
+    /// What to get.
+    pub fn wanted(&self) -> &Fetch {
+        &self.fetch
+    }
+
+    /// Goes on with what came of it.
+    pub fn answer(self, answer: Answer) -> CheckStep {
+        let answer = match answer {
+            // A driver that reads on is not trusted to have counted.
+            Answer::Found { bytes, .. } if bytes.len() as u64 > self.fetch.max => Answer::Failed {
+                reason: format!(
+                    "the answer has {} bytes, more than {}",
+                    bytes.len(),
+                    self.fetch.max
+                ),
+            },
+            other => other,
+        };
+        self.machine.answered(&self.fetch, answer)
+    }
+}
+
+impl AwaitPersist {
+    /// What to persist.
+    pub fn state(&self) -> &DeviceState {
+        &self.state
+    }
+
+    /// Goes on, the state being safely on disk.
+    pub fn persisted(self) -> CheckStep {
+        *self.next
+    }
+}
+
+/// The machine between two steps.
+#[derive(Debug)]
+struct Machine {
+    ctx: Context,
+    phase: Phase,
+}
+
+/// What every phase shares.
+#[derive(Debug)]
+struct Context {
+    pin: Pin,
+    request: CheckRequest,
+    now: Timestamp,
+    reports: Reports,
+    prefetch: Prefetch,
+    used: Used,
+    etag: Option<String>,
+    /// What the driver persisted last.
+    persisted: DeviceState,
+}
+
+/// What a phase came to.
+enum Flow {
+    /// Another phase.
+    Next(Phase),
+    /// A resource is needed first; the phase takes it up again.
+    Need(Phase, Fetch),
+    /// The release passed.
+    Pass(Box<release::Passed>),
+    /// A stage refused.
+    Stop(Stage, Refusal, DeviceState),
+    /// A stage deferred.
+    Wait(Stage, Timestamp, String, DeviceState),
+}
+
+/// Begins a check of one model at the device's time `now`.
+pub fn check(pin: &Pin, state: DeviceState, request: CheckRequest, now: Timestamp) -> CheckStep {
+    let subject = Subject {
+        namespace: pin.namespace.clone(),
+        identity: pin.identity,
+        model: request.model.clone(),
+        version: None,
+        order: None,
+        manifest: None,
+    };
+    let mut reports = Reports::new(subject, now, request.require.clone());
+    reports.evidence(Stage::TrustRoot, "identity", pin.identity);
+    if pin.first_use {
+        reports.evidence(
+            Stage::TrustRoot,
+            "trust_on_first_use",
+            "the identity was taken from the registry itself",
+        );
+    }
+    let mut ctx = Context {
+        pin: pin.clone(),
+        request,
+        now,
+        reports,
+        prefetch: Prefetch::default(),
+        used: Used::default(),
+        etag: None,
+        persisted: state.clone(),
+    };
+    if now.as_second() < limits::EARLIEST_CREDIBLE_TIME {
+        let earliest = Timestamp::from_second(limits::EARLIEST_CREDIBLE_TIME).unwrap_or(Timestamp::MAX);
+        let wrong = refusal(
+            "wrong-clock",
+            "this device's clock",
+            format!("a time after {earliest}, when this software was made"),
+            now,
+            "Set the clock; without the time nobody can tell fresh metadata from old.",
+        );
+        return ctx.stop(Stage::Freshness, wrong, state);
+    }
+    let roots = match Roots::open(pin, state, now) {
+        Ok(roots) => roots,
+        Err(failure) => return ctx.stop(Stage::TrustRoot, failure.error.refusal(), failure.state),
+    };
+    let phase = match &ctx.request.route {
+        Route::Bundle { cached } => {
+            let version = match &ctx.request.want {
+                Want::Highest => None,
+                Want::Version(version) => Some(version.clone()),
+            };
+            let fetch = Fetch {
+                resource: Resource::Bundle {
+                    model: ctx.request.model.clone(),
+                    version,
+                    root: roots.version(),
+                },
+                max: limits::MAX_BUNDLE,
+                etag: cached.as_ref().and_then(|c| c.etag.clone()),
+            };
+            return ctx.need(Phase::Bundle(roots), fetch);
+        }
+        Route::Static { cached } => {
+            // A damaged cache costs requests, nothing else.
+            if let Some(Ok(kept)) = cached.as_ref().map(|c| Prefetch::read(&c.bytes, false)) {
+                ctx.prefetch = kept;
+            }
+            Phase::Roots(roots, 0)
+        }
+    };
+    Machine { ctx, phase }.run()
+}
+
+impl Machine {
+    fn run(self) -> CheckStep {
+        let Self { mut ctx, mut phase } = self;
+        loop {
+            phase = match phase.step(&mut ctx) {
+                Flow::Next(next) => next,
+                Flow::Need(phase, fetch) => return ctx.need(phase, fetch),
+                Flow::Pass(passed) => return ctx.pass(*passed),
+                Flow::Stop(stage, refusal, state) => return ctx.stop(stage, refusal, state),
+                Flow::Wait(stage, until, reason, state) => {
+                    ctx.reports.defer(stage, until, reason);
+                    let verdict = Box::new(ctx.reports.verdict());
+                    return ctx.end(state, Checked::Deferred(verdict));
+                }
+            };
+        }
+    }
+
+    fn answered(self, fetch: &Fetch, answer: Answer) -> CheckStep {
+        let Self { mut ctx, phase } = self;
+        match phase.answered(&mut ctx, fetch, answer) {
+            Flow::Next(phase) => Self { ctx, phase }.run(),
+            Flow::Need(phase, fetch) => ctx.need(phase, fetch),
+            Flow::Pass(passed) => ctx.pass(*passed),
+            Flow::Stop(stage, refusal, state) => ctx.stop(stage, refusal, state),
+            Flow::Wait(stage, until, reason, state) => {
+                ctx.reports.defer(stage, until, reason);
+                let verdict = Box::new(ctx.reports.verdict());
+                ctx.end(state, Checked::Deferred(verdict))
+            }
+        }
+    }
+}
+
+impl Context {
+    fn need(mut self, phase: Phase, fetch: Fetch) -> CheckStep {
+        let state = phase.state().clone();
+        let changed = state != self.persisted;
+        self.persisted = state.clone();
+        let step = CheckStep::Fetch(AwaitFetch {
+            fetch,
+            machine: Box::new(Machine { ctx: self, phase }),
+        });
+        persist_first(changed, state, step)
+    }
+
+    fn stop(mut self, stage: Stage, refusal: Refusal, state: DeviceState) -> CheckStep {
+        self.reports.refuse(stage, refusal);
+        let verdict = Box::new(self.reports.verdict());
+        self.end(state, Checked::Refused(verdict))
+    }
+
+    fn pass(mut self, passed: release::Passed) -> CheckStep {
+        // Content is stage 8, which only a pull or a verification can pass.
+        if self.reports.enforce(&[Stage::Content]) {
+            let verdict = Box::new(self.reports.verdict());
+            return self.end(passed.state, Checked::Refused(verdict));
+        }
+        // Serialising strings and digests cannot fail; without a cache the next check only fetches more.
+        let used = std::mem::take(&mut self.used);
+        let bundle = serde_json::to_vec(&used.bundle()).ok().map(|bytes| CachedBundle {
+            etag: self.etag.take(),
+            bytes,
+        });
+        let approved = Approved {
+            manifest: passed.manifest,
+            bytes: passed.bytes,
+            digest: passed.digest,
+            state: passed.state.clone(),
+            bundle,
+            reports: self.reports.clone(),
+        };
+        self.end(passed.state, Checked::Permitted(Box::new(approved)))
+    }
+
+    fn end(self, state: DeviceState, checked: Checked) -> CheckStep {
+        let changed = state != self.persisted;
+        persist_first(changed, state, CheckStep::Done(checked))
+    }
+}
+
+fn persist_first(changed: bool, state: DeviceState, step: CheckStep) -> CheckStep {
+    match changed {
+        true => CheckStep::Persist(AwaitPersist {
+            state,
+            next: Box::new(step),
+        }),
+        false => step,
+    }
+}

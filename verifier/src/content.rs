@@ -1,0 +1,626 @@
+//! Stage 8: every chunk is checked before it is written; activation comes after all of them, in one step.
+//!
+//! The machine never sees the bytes: its driver fetches, hashes, writes and persists what it is told to, on as many threads as it
+//! likes, and reports in any order. The order of the durable steps (A1 to A5) is the machine's.
+
+mod progress;
+
+use std::collections::VecDeque;
+
+use assay_provenance::crypto::sha256;
+use assay_schema::verdict::{Refusal, Subject};
+use assay_schema::{ReleaseManifest, Sha256Digest, Stage, Verdict};
+use assay_trust::{DeviceState, Pin};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::approved::Approved;
+use crate::report::{Reports, refusal};
+use progress::{FileProgress, Next};
+
+/// Files whose chunk indexes are in memory at once.
+const OPEN_FILES: usize = 8;
+/// Pieces under way from which on nothing new is begun. With one more run of [`RUN`] that bounds the memory that held pieces take:
+/// 47 MiB.
+const IN_FLIGHT: usize = 32;
+/// Neighbouring pieces of one request.
+const RUN: u64 = 16;
+/// How often a piece is asked for before it is given up.
+const ATTEMPTS: u8 = 3;
+
+/// One chunk of one file. An empty file has one piece of no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Piece {
+    /// Index into the manifest's files.
+    pub file: usize,
+    /// Index of the chunk in the file.
+    pub chunk: u64,
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub len: u32,
+}
+
+/// What the driver is to do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Action {
+    /// Get a file's chunk index, from disk or the registry, and give its bytes back. At most `size` bytes.
+    ReadIndex {
+        /// Index into the manifest's files.
+        file: usize,
+        /// The index's digest.
+        sha256: Sha256Digest,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// Hash a piece that lies on this device; [`Event::Absent`] if the file is shorter.
+    HashLocal(Piece),
+    /// Get a run of neighbouring pieces of a file by one range request; report each as it has arrived.
+    Fetch {
+        /// Index into the manifest's files.
+        file: usize,
+        /// The file's digest, which is its blob's name.
+        sha256: Sha256Digest,
+        /// The pieces, ascending, without gaps.
+        pieces: Vec<Piece>,
+    },
+    /// Hash a piece that has arrived and is held in memory.
+    HashReceived(Piece),
+    /// Step A1: write a held piece to its place. Its digest is right.
+    Write(Piece),
+    /// Let a held piece go.
+    Discard(Piece),
+    /// Steps A2 and A3: everything is written. Every file has exactly its manifest's size; sync, make immutable, rename.
+    Seal,
+    /// Step A4.
+    Persist(DeviceState),
+    /// Step A5.
+    Activate,
+    /// The end.
+    Finish(Box<Verdict>),
+}
+
+/// What came of an [`Action`].
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Event {
+    /// The bytes of a chunk index.
+    Index {
+        /// Index into the manifest's files.
+        file: usize,
+        /// The bytes, unchecked.
+        bytes: Vec<u8>,
+    },
+    /// A fetched piece has arrived in full and is held in memory.
+    Received(Piece),
+    /// A piece's digest.
+    Hashed {
+        /// Which.
+        piece: Piece,
+        /// The digest of its bytes.
+        sha256: Sha256Digest,
+    },
+    /// A local piece is not there.
+    Absent(Piece),
+    /// A piece is written.
+    Written(Piece),
+    /// A chunk index (no pieces) or pieces of a run could not be had.
+    Failed {
+        /// Index into the manifest's files.
+        file: usize,
+        /// The pieces that did not arrive; those that did were reported.
+        pieces: Vec<Piece>,
+        /// Why.
+        reason: String,
+        /// Asking again may help.
+        retry: bool,
+    },
+    /// Done: [`Action::Seal`].
+    Sealed,
+    /// Done: [`Action::Persist`].
+    Persisted,
+    /// Done: [`Action::Activate`].
+    Activated,
+    /// The device cannot go on: disk full, a damaged disk, no permission.
+    Broken {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// A file that lies in a release's folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresentFile {
+    /// Its path relative to the folder, components separated by `/`.
+    pub path: String,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Pull,
+    Verify,
+}
+
+/// What follows once every piece is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Pieces,
+    Sealing,
+    Persisting,
+    Activating,
+    Done,
+}
+
+/// Stage 8 as a machine: `poll` until it has nothing to ask, then `handle` what came of it, in any order.
+#[derive(Debug)]
+pub struct Content {
+    mode: Mode,
+    manifest: ReleaseManifest,
+    state: Option<DeviceState>,
+    reports: Reports,
+    files: Vec<FileProgress>,
+    /// The first file that is not finished.
+    first_open: usize,
+    follow_up: VecDeque<Action>,
+    in_flight: usize,
+    failure: Option<Refusal>,
+    ending: Ending,
+    right: u64,
+    fetched: u64,
+}
+
+impl Content {
+    /// Pulls a release. `staged` tells, for each file of the manifest, how many bytes an earlier run left in the staging folder:
+    /// they are hashed, and only what is wrong or missing is fetched.
+    pub fn pull(approved: Approved, staged: &[u64]) -> Self {
+        let Approved {
+            manifest,
+            state,
+            reports,
+            ..
+        } = approved;
+        let files = manifest.files.iter().enumerate();
+        let files = files
+            .map(|(i, f)| FileProgress::new(i, f, staged.get(i).copied().unwrap_or(0).min(f.size), true))
+            .collect();
+        Self::new(Mode::Pull, manifest, Some(state), reports, files)
+    }
+
+    /// Verifies what lies in a folder against a release that has just been checked. Nothing is fetched but chunk indexes, and
+    /// nothing is written. `present` lists every file below the folder.
+    pub fn verify(approved: Approved, present: &[PresentFile]) -> Self {
+        let Approved {
+            manifest, reports, ..
+        } = approved;
+        Self::verify_manifest(manifest, reports, present)
+    }
+
+    /// Verifies a release that was activated on this device, offline, against the manifest that is kept beside it. Who made it and
+    /// whether it is fresh was judged when it was activated.
+    ///
+    /// # Errors
+    /// A refusal, if the bytes are not a manifest of this namespace or not those of `digest`.
+    pub fn recheck(
+        pin: &Pin,
+        manifest: &[u8],
+        digest: Sha256Digest,
+        present: &[PresentFile],
+        now: Timestamp,
+    ) -> Result<Self, Box<Refusal>> {
+        let advice = "The store is damaged: remove the release and pull it again.";
+        let found = sha256(manifest);
+        if found != digest {
+            return Err(Box::new(refusal(
+                "digest-mismatch",
+                "release.json",
+                digest,
+                found,
+                advice,
+            )));
+        }
+        let parsed = ReleaseManifest::parse(manifest).map_err(|e| {
+            Box::new(refusal(
+                "malformed",
+                "release.json",
+                "a release manifest of version 1",
+                e,
+                advice,
+            ))
+        })?;
+        if parsed.namespace != pin.identity {
+            return Err(Box::new(refusal(
+                "wrong-release",
+                "release.json",
+                pin.identity,
+                parsed.namespace,
+                advice,
+            )));
+        }
+        let subject = Subject {
+            namespace: pin.namespace.clone(),
+            identity: pin.identity,
+            model: parsed.model.clone(),
+            version: Some(parsed.version.clone()),
+            order: Some(parsed.order),
+            manifest: Some(digest),
+        };
+        let mut reports = Reports::new(subject, now, Default::default());
+        for stage in [
+            Stage::TrustRoot,
+            Stage::Freshness,
+            Stage::Release,
+            Stage::Provenance,
+        ] {
+            reports.skip(stage, "judged when the release was activated on this device");
+        }
+        Ok(Self::verify_manifest(parsed, reports, present))
+    }
+
+    fn verify_manifest(manifest: ReleaseManifest, reports: Reports, present: &[PresentFile]) -> Self {
+        let files = manifest.files.iter().enumerate();
+        let files = files
+            .map(|(i, f)| FileProgress::new(i, f, f.size, false))
+            .collect();
+        let failure = compare_listing(&manifest, present);
+        let mut content = Self::new(Mode::Verify, manifest, None, reports, files);
+        content.failure = failure;
+        content
+    }
+
+    fn new(
+        mode: Mode,
+        manifest: ReleaseManifest,
+        state: Option<DeviceState>,
+        reports: Reports,
+        files: Vec<FileProgress>,
+    ) -> Self {
+        Self {
+            mode,
+            manifest,
+            state,
+            reports,
+            files,
+            first_open: 0,
+            follow_up: VecDeque::new(),
+            in_flight: 0,
+            failure: None,
+            ending: Ending::Pieces,
+            right: 0,
+            fetched: 0,
+        }
+    }
+
+    /// The manifest that is followed.
+    pub fn manifest(&self) -> &ReleaseManifest {
+        &self.manifest
+    }
+
+    /// Bytes that are known to be right on this device, of [`ReleaseManifest::size`].
+    pub fn done(&self) -> u64 {
+        self.right
+    }
+
+    /// The next thing to do; `None` while everything that can be asked has been.
+    pub fn poll(&mut self) -> Option<Action> {
+        if self.ending != Ending::Pieces {
+            return self.follow_up.pop_front();
+        }
+        if self.failure.is_some() {
+            return self.poll_failed();
+        }
+        if let Some(action) = self.follow_up.pop_front() {
+            return Some(action);
+        }
+        if self.in_flight < IN_FLIGHT
+            && let Some(action) = self.poll_files()
+        {
+            return Some(action);
+        }
+        let all_done = self.first_open == self.files.len() && self.in_flight == 0;
+        match (all_done, self.mode) {
+            (false, _) => None,
+            (true, Mode::Verify) => Some(self.finish()),
+            (true, Mode::Pull) => {
+                self.ending = Ending::Sealing;
+                Some(Action::Seal)
+            }
+        }
+    }
+
+    /// After a failure nothing new is begun; held pieces are let go; the end comes when nothing is under way.
+    fn poll_failed(&mut self) -> Option<Action> {
+        match self.follow_up.pop_front() {
+            Some(Action::HashReceived(piece) | Action::Write(piece)) => {
+                self.settled();
+                return Some(Action::Discard(piece));
+            }
+            Some(other) => return Some(other),
+            None => {}
+        }
+        (self.in_flight == 0).then(|| self.finish())
+    }
+
+    fn poll_files(&mut self) -> Option<Action> {
+        while self
+            .files
+            .get(self.first_open)
+            .is_some_and(FileProgress::is_finished)
+        {
+            if let Some(file) = self.files.get_mut(self.first_open) {
+                file.forget_index();
+            }
+            self.first_open += 1;
+        }
+        let end = self.files.len().min(self.first_open.saturating_add(OPEN_FILES));
+        for i in self.first_open..end {
+            let Some(file) = self.files.get_mut(i) else {
+                continue;
+            };
+            match file.next(RUN) {
+                Next::Nothing => {}
+                Next::Index { sha256, size } => {
+                    self.in_flight += 1;
+                    return Some(Action::ReadIndex {
+                        file: i,
+                        sha256,
+                        size,
+                    });
+                }
+                Next::Local(piece) => {
+                    self.in_flight += 1;
+                    return Some(Action::HashLocal(piece));
+                }
+                Next::Empty(piece) => {
+                    self.in_flight += 1;
+                    return Some(Action::Write(piece));
+                }
+                Next::Run { sha256, pieces } => {
+                    self.in_flight += pieces.len();
+                    return Some(Action::Fetch {
+                        file: i,
+                        sha256,
+                        pieces,
+                    });
+                }
+                Next::Wrong(refusal) => {
+                    self.failure = Some(*refusal);
+                    return self.poll_failed();
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes what came of an action.
+    pub fn handle(&mut self, event: Event) {
+        if self.ending == Ending::Done {
+            return;
+        }
+        match event {
+            Event::Sealed if self.ending == Ending::Sealing => self.persist(),
+            Event::Persisted if self.ending == Ending::Persisting => {
+                self.ending = Ending::Activating;
+                self.follow_up.push_back(Action::Activate);
+            }
+            Event::Activated if self.ending == Ending::Activating => {
+                let last = self.finish();
+                self.follow_up.push_back(last);
+            }
+            Event::Broken { reason } => self.broken(&reason),
+            Event::Index { file, bytes } => {
+                self.settled();
+                if let Some(f) = self.files.get_mut(file)
+                    && let Err(refusal) = f.index(&bytes)
+                {
+                    self.fail(*refusal);
+                }
+            }
+            Event::Received(piece) => self.follow_up.push_back(Action::HashReceived(piece)),
+            Event::Hashed { piece, sha256 } => self.hashed(piece, sha256),
+            Event::Absent(piece) => self.not_there(piece, "nothing"),
+            Event::Written(piece) => {
+                self.settled();
+                self.fetched = self.fetched.saturating_add(u64::from(piece.len));
+                self.right(piece);
+            }
+            Event::Failed {
+                file,
+                pieces,
+                reason,
+                retry,
+            } => self.failed(file, &pieces, &reason, retry),
+            // A confirmation of something that was not asked for changes nothing.
+            Event::Sealed | Event::Persisted | Event::Activated => {}
+        }
+    }
+
+    fn right(&mut self, piece: Piece) {
+        if let Some(file) = self.files.get_mut(piece.file) {
+            file.right(piece);
+            self.right = self.right.saturating_add(u64::from(piece.len));
+        }
+    }
+
+    fn settled(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    fn fail(&mut self, refusal: Refusal) {
+        self.failure.get_or_insert(refusal);
+    }
+
+    fn broken(&mut self, reason: &str) {
+        self.fail(refusal(
+            "device-failed",
+            "this device",
+            "a store that can be written",
+            reason,
+            "Free space or repair the disk and pull again: what was checked so far is kept. What is active stays active.",
+        ));
+        if self.ending == Ending::Pieces {
+            // The action that broke will not be confirmed; what else is under way no longer matters.
+            self.in_flight = 0;
+        } else {
+            self.follow_up.clear();
+            let last = self.finish();
+            self.follow_up.push_back(last);
+        }
+    }
+
+    fn hashed(&mut self, piece: Piece, found: Sha256Digest) {
+        let Some(file) = self.files.get_mut(piece.file) else {
+            return;
+        };
+        let Some(expected) = file.expected(piece) else {
+            return;
+        };
+        let received = file.was_fetched(piece);
+        match (expected == found, received) {
+            // Still in flight until it is written.
+            (true, true) => self.follow_up.push_back(Action::Write(piece)),
+            (true, false) => {
+                self.settled();
+                self.right(piece);
+            }
+            (false, true) => {
+                let gone = file.attempt(piece) >= ATTEMPTS;
+                file.wanted(piece);
+                self.settled();
+                if gone {
+                    let wrong = mismatch(&self.manifest, piece, &expected, &found.to_string(), REFETCH);
+                    self.fail(wrong);
+                }
+                // Letting go is not waited for: it does not count as under way.
+                self.follow_up.push_back(Action::Discard(piece));
+            }
+            (false, false) => self.not_there(piece, &found.to_string()),
+        }
+    }
+
+    /// A local piece is missing or wrong: a pull fetches it, a verification refuses.
+    fn not_there(&mut self, piece: Piece, found: &str) {
+        self.settled();
+        let Some(file) = self.files.get_mut(piece.file) else {
+            return;
+        };
+        match self.mode {
+            Mode::Pull => file.wanted(piece),
+            Mode::Verify => {
+                let Some(expected) = file.expected(piece) else {
+                    return;
+                };
+                let wrong = mismatch(&self.manifest, piece, &expected, found, REPULL);
+                self.fail(wrong);
+            }
+        }
+    }
+
+    fn failed(&mut self, file: usize, pieces: &[Piece], reason: &str, retry: bool) {
+        self.in_flight = self.in_flight.saturating_sub(pieces.len().max(1));
+        let Some(f) = self.files.get_mut(file) else { return };
+        let mut gone = !retry;
+        if pieces.is_empty() {
+            gone |= f.index_attempt() >= ATTEMPTS;
+        }
+        for piece in pieces {
+            gone |= f.attempt(*piece) >= ATTEMPTS;
+            f.wanted(*piece);
+        }
+        if gone {
+            let subject = self
+                .manifest
+                .files
+                .get(file)
+                .map_or_else(String::new, |f| f.path.to_string());
+            self.fail(refusal(
+                "unavailable",
+                subject,
+                "its bytes",
+                reason,
+                "Try again: the pull goes on where it stopped. What is active stays active.",
+            ));
+        }
+    }
+
+    fn persist(&mut self) {
+        self.ending = Ending::Persisting;
+        // Only a pull gets here, and a pull has a state.
+        if let Some(state) = &mut self.state {
+            state.raise_floor(&self.manifest.model, self.manifest.order);
+            self.follow_up.push_back(Action::Persist(state.clone()));
+        }
+    }
+
+    fn finish(&mut self) -> Action {
+        self.ending = Ending::Done;
+        self.reports
+            .evidence(Stage::Content, "files", self.manifest.files.len());
+        self.reports.evidence(Stage::Content, "bytes_right", self.done());
+        if self.mode == Mode::Pull {
+            self.reports
+                .evidence(Stage::Content, "bytes_fetched", self.fetched);
+        }
+        match self.failure.take() {
+            Some(refusal) => self.reports.refuse(Stage::Content, refusal),
+            None => self.reports.pass(Stage::Content),
+        }
+        self.reports.enforce(&[]);
+        Action::Finish(Box::new(self.reports.verdict()))
+    }
+}
+
+const REFETCH: &str = "The registry's copy is damaged or tampered with: nothing of it was written. Tell its operator, or use a mirror.";
+const REPULL: &str = "The file was changed after it was activated, or the disk is damaged: do not use it, and pull the release again.";
+
+fn mismatch(
+    manifest: &ReleaseManifest,
+    piece: Piece,
+    expected: &Sha256Digest,
+    found: &str,
+    advice: &str,
+) -> Refusal {
+    let path = manifest.files.get(piece.file).map_or("", |f| f.path.as_str());
+    refusal(
+        "digest-mismatch",
+        format!(
+            "chunk {} of {path} ({} bytes at {})",
+            piece.chunk, piece.len, piece.offset
+        ),
+        format!("SHA-256 {expected}"),
+        format!("SHA-256 {found}"),
+        advice,
+    )
+}
+
+/// Extraneous files are refused: a shard or adapter that no manifest lists would be loaded like the others.
+fn compare_listing(manifest: &ReleaseManifest, present: &[PresentFile]) -> Option<Refusal> {
+    let listed = |path: &str| manifest.files.binary_search_by(|f| f.path.as_str().cmp(path));
+    for file in present {
+        let Some(entry) = listed(&file.path).ok().and_then(|i| manifest.files.get(i)) else {
+            let advice = "Remove it, or pull the release again.";
+            return Some(refusal(
+                "extraneous-file",
+                &file.path,
+                "only files that the manifest lists",
+                "another file",
+                advice,
+            ));
+        };
+        if file.size != entry.size {
+            let sizes = (format!("{} bytes", entry.size), format!("{} bytes", file.size));
+            return Some(refusal("size-mismatch", &file.path, sizes.0, sizes.1, REPULL));
+        }
+    }
+    let found: std::collections::BTreeSet<&str> = present.iter().map(|f| f.path.as_str()).collect();
+    let missing = manifest.files.iter().find(|f| !found.contains(f.path.as_str()))?;
+    Some(refusal(
+        "missing-file",
+        &missing.path,
+        "the file",
+        "nothing",
+        REPULL,
+    ))
+}

@@ -1,0 +1,333 @@
+//! Refusals of the TUF workflow.
+
+use assay_schema::verdict::Refusal;
+use assay_schema::{ModelName, ReleaseOrder, Sha256Digest};
+use jiff::Timestamp;
+
+/// Why the workflow refused a file, with what was expected and what was found.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The first root is not the one that the device pinned.
+    #[error("1.root.json: expected SHA-256 {expected}, found {found}")]
+    Identity {
+        /// The pinned digest.
+        expected: Sha256Digest,
+        /// The digest of what was offered.
+        found: Sha256Digest,
+    },
+    /// `sigstore-tuf` refused.
+    #[error("{subject}: {}", chain(.source))]
+    Tuf {
+        /// The file.
+        subject: String,
+        /// Its reason.
+        source: sigstore_tuf::Error,
+    },
+    /// A file longer than its limit.
+    #[error("{subject}: expected at most {expected} bytes, found {found}")]
+    TooLong {
+        /// The file.
+        subject: String,
+        /// The limit.
+        expected: u64,
+        /// The length.
+        found: u64,
+    },
+    /// A file that is not UTF-8.
+    #[error("{subject}: expected UTF-8 text")]
+    NotText {
+        /// The file.
+        subject: String,
+    },
+    /// A file of another version than its place demands.
+    #[error("{subject}: expected version {expected}, found {found}")]
+    Version {
+        /// The file.
+        subject: String,
+        /// The version that was due.
+        expected: u64,
+        /// The version inside.
+        found: u64,
+    },
+    /// A file that breaks one of Assay's rules for its role.
+    #[error("{subject}: expected {expected}, found {found}")]
+    Malformed {
+        /// The file.
+        subject: String,
+        /// The rule.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// One raw key under two key ids.
+    #[error("{subject}: key ids {first} and {second} carry the same key")]
+    OneKeyTwoIds {
+        /// The file.
+        subject: String,
+        /// One id.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A key that serves two roles.
+    #[error("key {key} serves {first} and {second}")]
+    OneKeyTwoRoles {
+        /// The key's id.
+        key: String,
+        /// One role.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Another namespace's or role's file.
+    #[error("{role}: expected x-assay of {expected}, found {found}")]
+    Binding {
+        /// The role that was due.
+        role: String,
+        /// Its binding.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Expired metadata.
+    #[error("{role} expired at {expires}; this device's time is {now}")]
+    Expired {
+        /// The role.
+        role: String,
+        /// When it expired.
+        expires: Timestamp,
+        /// The device's time.
+        now: Timestamp,
+    },
+    /// No release of this description.
+    #[error("{model}: no {wanted} is listed")]
+    NoRelease {
+        /// The model.
+        model: ModelName,
+        /// What was looked for.
+        wanted: String,
+    },
+    /// A release below what this device has activated.
+    #[error("{model}: expected a release of at least order {floor}, found {found}")]
+    BelowFloor {
+        /// The model.
+        model: ModelName,
+        /// The floor.
+        floor: ReleaseOrder,
+        /// The release's order.
+        found: ReleaseOrder,
+    },
+    /// The cryptographic provider is not usable.
+    #[error("cryptographic provider: {0}")]
+    Provider(String),
+}
+
+fn chain(error: &sigstore_tuf::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl TrustError {
+    pub(crate) fn tuf(subject: impl Into<String>, source: sigstore_tuf::Error) -> Self {
+        Self::Tuf {
+            subject: subject.into(),
+            source,
+        }
+    }
+
+    pub(crate) fn too_long(subject: impl Into<String>, expected: u64, found: usize) -> Self {
+        Self::TooLong {
+            subject: subject.into(),
+            expected,
+            found: found as u64,
+        }
+    }
+
+    /// The refusal as a verdict states it.
+    pub fn refusal(&self) -> Refusal {
+        let (code, subject, expected, found) = self.parts();
+        Refusal {
+            code: code.to_owned(),
+            subject,
+            expected,
+            found,
+            advice: advice(code).to_owned(),
+        }
+    }
+
+    fn parts(&self) -> (&'static str, String, String, String) {
+        let parts = |code, subject: &str, expected: String, found: String| {
+            (code, subject.to_owned(), expected, found)
+        };
+        match self {
+            Self::Identity { expected, found } => parts(
+                "wrong-identity",
+                "1.root.json",
+                format!("SHA-256 {expected}"),
+                format!("SHA-256 {found}"),
+            ),
+            Self::Tuf { subject, source } => tuf_parts(subject, source),
+            Self::TooLong {
+                subject,
+                expected,
+                found,
+            } => parts(
+                "too-long",
+                subject,
+                format!("at most {expected} bytes"),
+                format!("{found} bytes"),
+            ),
+            Self::NotText { subject } => {
+                parts("malformed", subject, "UTF-8 text".into(), "other bytes".into())
+            }
+            Self::Version {
+                subject,
+                expected,
+                found,
+            } => parts(
+                "wrong-version",
+                subject,
+                format!("version {expected}"),
+                format!("version {found}"),
+            ),
+            Self::Malformed {
+                subject,
+                expected,
+                found,
+            } => parts("malformed", subject, expected.clone(), found.clone()),
+            Self::OneKeyTwoIds {
+                subject,
+                first,
+                second,
+            } => parts(
+                "duplicate-key",
+                subject,
+                "one id for each key".into(),
+                format!("{first} and {second} for one key"),
+            ),
+            Self::OneKeyTwoRoles { key, first, second } => parts(
+                "shared-key",
+                &format!("key {key}"),
+                "a key that serves one role".into(),
+                format!("{first} and {second}"),
+            ),
+            Self::Binding {
+                role,
+                expected,
+                found,
+            } => parts("wrong-binding", role, expected.clone(), found.clone()),
+            Self::Expired { role, expires, now } => parts(
+                "expired",
+                role,
+                format!("an expiry after {now}, this device's time"),
+                format!("it expired at {expires}"),
+            ),
+            Self::NoRelease { model, wanted } => parts(
+                "no-release",
+                model.as_str(),
+                wanted.clone(),
+                "none in the signed metadata".into(),
+            ),
+            Self::BelowFloor { model, floor, found } => parts(
+                "rollback",
+                model.as_str(),
+                format!("order {floor} or higher, which this device has activated"),
+                format!("order {found}"),
+            ),
+            Self::Provider(reason) => parts(
+                "provider",
+                "cryptography",
+                "a provider that passes its known-answer tests".into(),
+                reason.clone(),
+            ),
+        }
+    }
+}
+
+fn tuf_parts(subject: &str, error: &sigstore_tuf::Error) -> (&'static str, String, String, String) {
+    use sigstore_tuf::Error as E;
+    let version = |v: &u64| format!("version {v}");
+    match error {
+        E::ThresholdNotMet {
+            role,
+            found,
+            threshold,
+        } => (
+            "signature-threshold",
+            subject.to_owned(),
+            format!("{threshold} valid signatures by keys of {role}"),
+            format!("{found}"),
+        ),
+        E::DuplicateSignature { key_id, .. } => (
+            "duplicate-signature",
+            subject.to_owned(),
+            "one signature for each key".to_owned(),
+            format!("two by key {key_id}"),
+        ),
+        E::Rollback { role, trusted, new } => (
+            "rollback",
+            role.clone(),
+            format!("{} or higher", version(trusted)),
+            version(new),
+        ),
+        E::BadRootVersion { trusted, new } => (
+            "wrong-version",
+            subject.to_owned(),
+            version(&trusted.saturating_add(1)),
+            version(new),
+        ),
+        E::Expired { role, expires } => (
+            "expired",
+            role.clone(),
+            "metadata that is still valid".to_owned(),
+            format!("it expired at {expires}"),
+        ),
+        E::IntegrityMismatch(what) => (
+            "digest-mismatch",
+            subject.to_owned(),
+            "the length, hash and version that its parent names".to_owned(),
+            what.clone(),
+        ),
+        other => (
+            "malformed",
+            subject.to_owned(),
+            "TUF 1.0 metadata".to_owned(),
+            chain(other),
+        ),
+    }
+}
+
+fn advice(code: &str) -> &'static str {
+    match code {
+        "wrong-identity" => {
+            "Compare the fingerprint with the one that the namespace's authority gave you. Do not go on if they differ."
+        }
+        "expired" => {
+            "If this device's clock is right, the registry serves old metadata or its authority has let it expire: \
+             try again later, or ask them. What is active stays active."
+        }
+        "rollback" => {
+            "The registry offers something older than this device has seen. To go back to a release that is kept on \
+             this device use `assay rollback`."
+        }
+        "signature-threshold" | "wrong-binding" | "digest-mismatch" | "wrong-version" => {
+            "The registry or something between it and this device changed a file, or serves a half-finished state: \
+             try again; if it stays, tell the namespace's authority. What is active stays active."
+        }
+        "no-release" => {
+            "Check the model's name and version; `assay check NAMESPACE/MODEL` shows the highest."
+        }
+        "duplicate-key" | "shared-key" => {
+            "Ask the namespace's authority to sign metadata in which each key stands once."
+        }
+        "provider" => "This build of the software is broken: install it again.",
+        _ => {
+            "Tell the namespace's authority and the registry's operator; what is active on this device stays active."
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a device knows a namespace by, and what it persists about it.
+
+use std::collections::BTreeMap;
+
+use assay_provenance::crypto::sha256;
+use assay_schema::{ModelName, NamespaceName, ReleaseOrder, Sha256Digest, limits};
+use serde::{Deserialize, Serialize};
+use sigstore_tuf::TrustedMetadataSet;
+
+use crate::error::TrustError;
+use crate::keys;
+
+/// What a device knows a namespace by: learned out of band, or on first use where the owner allowed that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// The namespace's name on its registry.
+    pub namespace: NamespaceName,
+    /// SHA-256 of the namespace's first root file.
+    pub identity: Sha256Digest,
+    /// The identity was taken from the registry itself, without a fingerprint from elsewhere. Every verdict says so.
+    #[serde(default)]
+    pub first_use: bool,
+}
+
+/// What a device persists for one namespace. Its floors are never lowered, except as TUF 5.3.11 says.
+///
+/// All of it is one document, so that no crash separates a root from the files that it made obsolete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceState {
+    /// The document's version: 1.
+    pub v: u32,
+    /// The trusted root's exact bytes.
+    pub root: String,
+    /// The newest trusted timestamp's exact bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+    /// The newest trusted snapshot's exact bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// The timestamp that named `snapshot`, where `timestamp` is newer: a refresh ended between the two. Without it the snapshot
+    /// could not be loaded again, and a registry could erase the floors of all targets files by withholding one snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_timestamp: Option<String>,
+    /// For each model, the highest order that was activated on this device.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub floors: BTreeMap<ModelName, ReleaseOrder>,
+}
+
+impl DeviceState {
+    /// The state of a device that has just learned a namespace: nothing but its first root.
+    ///
+    /// # Errors
+    /// The bytes are not a first root of Assay, or not the one that `pin` names.
+    pub fn first(pin: &Pin, root: &[u8]) -> Result<Self, TrustError> {
+        let found = sha256(root);
+        if found != pin.identity {
+            return Err(TrustError::Identity {
+                expected: pin.identity,
+                found,
+            });
+        }
+        let text = utf8(root, "1.root.json")?;
+        check_root(root, Some(1))?;
+        Ok(Self {
+            v: 1,
+            root: text,
+            timestamp: None,
+            snapshot: None,
+            snapshot_timestamp: None,
+            floors: BTreeMap::new(),
+        })
+    }
+
+    /// Raises a model's floor to `order`; a lower order changes nothing.
+    pub fn raise_floor(&mut self, model: &ModelName, order: ReleaseOrder) {
+        let floor = self.floors.entry(model.clone()).or_insert(order);
+        *floor = order.max(*floor);
+    }
+}
+
+/// Reads a root that is judged by its own keys only: a pinned one, or one that the device persisted.
+pub(crate) fn check_root(bytes: &[u8], version: Option<u64>) -> Result<TrustedMetadataSet, TrustError> {
+    assay_provenance::crypto::install().map_err(|e| TrustError::Provider(e.to_string()))?;
+    if bytes.len() as u64 > limits::MAX_ROOT {
+        return Err(TrustError::too_long("root", limits::MAX_ROOT, bytes.len()));
+    }
+    let set = TrustedMetadataSet::from_root(bytes).map_err(|e| TrustError::tuf("root", e))?;
+    keys::check_root(set.root())?;
+    match version {
+        Some(expected) if set.root().version != expected => Err(TrustError::Version {
+            subject: "root".into(),
+            expected,
+            found: set.root().version,
+        }),
+        _ => Ok(set),
+    }
+}
+
+pub(crate) fn utf8(bytes: &[u8], subject: &str) -> Result<String, TrustError> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| TrustError::NotText {
+        subject: subject.to_owned(),
+    })
+}

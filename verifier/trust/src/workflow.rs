@@ -1,0 +1,521 @@
+//! The order of the steps: roots, timestamp, snapshot, targets. Each state consumes itself, so no step can be left out.
+//!
+//! A step's error comes with the device state up to it: what was accepted before stays accepted and is persisted.
+
+use assay_provenance::crypto::sha256;
+use assay_schema::{Sha256Digest, limits};
+use jiff::Timestamp;
+use sigstore_tuf::TrustedMetadataSet;
+use sigstore_tuf::metadata::{MetaFile, Targets};
+
+use crate::binding;
+use crate::error::TrustError;
+use crate::keys;
+use crate::pin::{DeviceState, Pin, check_root, utf8};
+
+/// What every state holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Core {
+    pub(crate) identity: Sha256Digest,
+    pub(crate) set: TrustedMetadataSet,
+    pub(crate) state: DeviceState,
+    pub(crate) now: Timestamp,
+}
+
+/// A refusal, and the state that the device persists all the same.
+#[derive(Debug)]
+pub struct Failure {
+    /// Why.
+    pub error: TrustError,
+    /// What was trusted up to then.
+    pub state: DeviceState,
+}
+
+type Step<T> = Result<T, Box<Failure>>;
+
+impl Core {
+    pub(crate) fn fail<T>(self, error: TrustError) -> Step<T> {
+        Err(Box::new(Failure {
+            error,
+            state: self.state,
+        }))
+    }
+}
+
+/// Following root rotations (TUF 5.3).
+#[derive(Debug, Clone)]
+pub struct Roots {
+    core: Core,
+    rotations: u32,
+}
+
+impl Roots {
+    /// Begins with the persisted root (TUF 5.2).
+    ///
+    /// # Errors
+    /// The state is not this pin's, or damaged.
+    pub fn open(pin: &Pin, state: DeviceState, now: Timestamp) -> Step<Self> {
+        let identity = pin.identity;
+        match check_root(state.root.as_bytes(), None) {
+            Ok(set) => {
+                let found = sha256(state.root.as_bytes());
+                // Later roots are tied to the first by signatures that were checked when they were persisted.
+                if set.root().version == 1 && found != identity {
+                    let error = TrustError::Identity {
+                        expected: identity,
+                        found,
+                    };
+                    return Err(Box::new(Failure { error, state }));
+                }
+                Ok(Self {
+                    core: Core {
+                        identity,
+                        set,
+                        state,
+                        now,
+                    },
+                    rotations: 0,
+                })
+            }
+            Err(error) => Err(Box::new(Failure { error, state })),
+        }
+    }
+
+    /// The trusted root's version.
+    pub fn version(&self) -> u64 {
+        self.core.set.root().version
+    }
+
+    /// The version to ask for next; `None` when this run has followed as many as it may (TUF 5.3.3). The next run goes on.
+    pub fn next_version(&self) -> Option<u64> {
+        (self.rotations < limits::MAX_ROOT_ROTATIONS)
+            .then(|| self.version().checked_add(1))
+            .flatten()
+    }
+
+    /// The state to persist.
+    pub fn state(&self) -> &DeviceState {
+        &self.core.state
+    }
+
+    /// Accepts the next root: signed by the trusted root's threshold and by its own, version exactly one higher
+    /// (TUF 5.3.4, 5.3.5).
+    ///
+    /// # Errors
+    /// It is not that.
+    pub fn accept(mut self, bytes: &[u8]) -> Step<Self> {
+        let subject = format!("{}.root.json", self.version().saturating_add(1));
+        if bytes.len() as u64 > limits::MAX_ROOT {
+            return self
+                .core
+                .fail(TrustError::too_long(subject, limits::MAX_ROOT, bytes.len()));
+        }
+        let mut set = self.core.set.clone();
+        let text = match set
+            .update_root(bytes)
+            .map_err(|e| TrustError::tuf(&subject, e))
+            .and_then(|()| keys::check_root(set.root()))
+            .and_then(|()| utf8(bytes, &subject))
+        {
+            Ok(text) => text,
+            Err(error) => return self.core.fail(error),
+        };
+        if keys::online_keys_rotated(self.core.set.root(), set.root()) {
+            // TUF 5.3.11: recovery from a fast-forward attack. Both files go at once, in the same persisted state as the root.
+            self.core.state.timestamp = None;
+            self.core.state.snapshot = None;
+            self.core.state.snapshot_timestamp = None;
+        }
+        self.core.state.root = text;
+        self.core.set = set;
+        self.rotations += 1;
+        Ok(self)
+    }
+
+    /// Ends the rotations: the last root must not have expired (TUF 5.3.10); persisted files become floors.
+    ///
+    /// # Errors
+    /// The root has expired.
+    pub fn finish(mut self) -> Step<AwaitTimestamp> {
+        let now = self.core.now;
+        if self.core.set.check_root_expired(now).is_err() {
+            let expires = self.core.set.root().expires;
+            return self.core.fail(TrustError::Expired {
+                role: "root".into(),
+                expires,
+                now,
+            });
+        }
+        load_floors(&mut self.core);
+        Ok(AwaitTimestamp { core: self.core })
+    }
+}
+
+/// Loads persisted timestamp and snapshot as floors. Expired ones still are floors (TUF 5.4.3, 5.5.5); ones that the present
+/// root's keys did not sign are none. The lowest time keeps `sigstore-tuf` from judging their expiry here.
+fn load_floors(core: &mut Core) {
+    let (lowest, set, state) = (Timestamp::MIN, &mut core.set, &core.state);
+    let named_by = state.snapshot_timestamp.as_ref().or(state.timestamp.as_ref());
+    if let (Some(timestamp), Some(snapshot)) = (named_by, &state.snapshot)
+        && set.update_timestamp(timestamp.as_bytes(), lowest).is_ok()
+    {
+        let _floor_or_none = set.update_snapshot(snapshot.as_bytes(), lowest);
+    }
+    if let Some(timestamp) = &state.timestamp {
+        // An equal version is the usual case: the same file loaded above.
+        let _floor_or_none = set.update_timestamp(timestamp.as_bytes(), lowest);
+    }
+}
+
+/// The roots are settled; the timestamp is next (TUF 5.4).
+#[derive(Debug, Clone)]
+pub struct AwaitTimestamp {
+    core: Core,
+}
+
+impl AwaitTimestamp {
+    /// The trusted root's version.
+    pub fn root_version(&self) -> u64 {
+        self.core.set.root().version
+    }
+
+    /// Threshold and number of keys of the root role, for the verdict.
+    pub fn root_threshold(&self) -> (usize, usize) {
+        self.core
+            .set
+            .root()
+            .role("root")
+            .map_or((0, 0), |role| (role.threshold, role.keyids.len()))
+    }
+
+    /// The state to persist.
+    pub fn state(&self) -> &DeviceState {
+        &self.core.state
+    }
+
+    /// Ends here with an error of the caller's: what was trusted up to now is still persisted.
+    pub fn into_state(self) -> DeviceState {
+        self.core.state
+    }
+
+    /// Accepts the timestamp: signed, not older than the trusted one nor naming an older snapshot, not expired
+    /// (TUF 5.4.2 to 5.4.4). The same version again changes nothing.
+    ///
+    /// # Errors
+    /// It is not that.
+    pub fn accept(mut self, bytes: &[u8]) -> Step<AwaitSnapshot> {
+        if bytes.len() as u64 > limits::MAX_TIMESTAMP {
+            return self.core.fail(TrustError::too_long(
+                "timestamp",
+                limits::MAX_TIMESTAMP,
+                bytes.len(),
+            ));
+        }
+        let now = self.core.now;
+        let mut set = self.core.set.clone();
+        match set.update_timestamp(bytes, now) {
+            Ok(()) => {}
+            Err(sigstore_tuf::Error::EqualVersion { .. }) => {
+                // TUF 5.4.3.1: the trusted one stays, and must itself still be valid.
+                if let Err(error) = expiry(&set, now) {
+                    return self.core.fail(error);
+                }
+                return Ok(AwaitSnapshot { core: self.core });
+            }
+            Err(error) => return self.core.fail(with_time("timestamp", error, now)),
+        }
+        let checked = set.timestamp().map_or(Ok(()), |timestamp| {
+            binding::check(&timestamp.extra, &self.core.identity, "timestamp")?;
+            match timestamp.snapshot_meta() {
+                Some(meta) => pinned("timestamp", "snapshot.json", meta),
+                None => Err(unpinned("timestamp", "snapshot.json")),
+            }
+        });
+        let text = match checked.and_then(|()| utf8(bytes, "timestamp")) {
+            Ok(text) => text,
+            Err(error) => return self.core.fail(error),
+        };
+        let state = &mut self.core.state;
+        if state.snapshot.is_some() && state.snapshot_timestamp.is_none() {
+            state.snapshot_timestamp = state.timestamp.take();
+        }
+        state.timestamp = Some(text);
+        self.core.set = set;
+        Ok(AwaitSnapshot { core: self.core })
+    }
+}
+
+fn expiry(set: &TrustedMetadataSet, now: Timestamp) -> Result<(), TrustError> {
+    set.check_timestamp_expired(now)
+        .map_err(|e| with_time("timestamp", e, now))
+}
+
+fn with_time(subject: &str, error: sigstore_tuf::Error, now: Timestamp) -> TrustError {
+    match error {
+        sigstore_tuf::Error::Expired { role, expires } => TrustError::Expired { role, expires, now },
+        other => TrustError::tuf(subject, other),
+    }
+}
+
+fn unpinned(by: &str, file: &str) -> TrustError {
+    TrustError::Malformed {
+        subject: by.to_owned(),
+        expected: format!("length and SHA-256 of {file}"),
+        found: "none".to_owned(),
+    }
+}
+
+fn pinned(by: &str, file: &str, meta: &MetaFile) -> Result<(), TrustError> {
+    let hashed = meta
+        .hashes
+        .as_ref()
+        .and_then(|h| h.get("sha256"))
+        .and_then(|h| h.parse::<Sha256Digest>().ok());
+    if meta.length.is_none() || hashed.is_none() {
+        return Err(unpinned(by, file));
+    }
+    Ok(())
+}
+
+/// What a file pinned by another must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// The file's name on the static path.
+    pub file: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its digest.
+    pub sha256: Sha256Digest,
+}
+
+impl Pinned {
+    fn of(role: &str, meta: Option<&MetaFile>, limit: u64) -> Result<Self, TrustError> {
+        let name = format!("{role}.json");
+        let meta = meta.ok_or_else(|| unpinned("snapshot", &name))?;
+        let digest = meta
+            .hashes
+            .as_ref()
+            .and_then(|h| h.get("sha256"))
+            .and_then(|h| h.parse().ok());
+        let (Some(length), Some(sha256)) = (meta.length, digest) else {
+            return Err(unpinned("snapshot", &name));
+        };
+        if length > limit {
+            return Err(TrustError::TooLong {
+                subject: name,
+                expected: limit,
+                found: length,
+            });
+        }
+        Ok(Self {
+            file: assay_schema::tuf::metadata_file(role, meta.version),
+            length,
+            sha256,
+        })
+    }
+
+    /// Whether these bytes are the file.
+    pub fn matches(&self, bytes: &[u8]) -> bool {
+        bytes.len() as u64 == self.length && sha256(bytes) == self.sha256
+    }
+}
+
+/// The timestamp is settled; the snapshot that it names is next (TUF 5.5).
+#[derive(Debug, Clone)]
+pub struct AwaitSnapshot {
+    core: Core,
+}
+
+impl AwaitSnapshot {
+    /// The trusted timestamp's version and expiry.
+    pub fn timestamp(&self) -> Option<(u64, Timestamp)> {
+        self.core.set.timestamp().map(|t| (t.version, t.expires))
+    }
+
+    /// The snapshot to get.
+    ///
+    /// # Errors
+    /// The timestamp names one that is too long.
+    pub fn wanted(&self) -> Result<Pinned, TrustError> {
+        let meta = self.core.set.timestamp().and_then(|t| t.snapshot_meta());
+        Pinned::of("snapshot", meta, limits::MAX_SNAPSHOT)
+    }
+
+    /// The persisted snapshot, which may be the one that is wanted.
+    pub fn kept(&self) -> Option<&str> {
+        self.core.state.snapshot.as_deref()
+    }
+
+    /// The state to persist.
+    pub fn state(&self) -> &DeviceState {
+        &self.core.state
+    }
+
+    /// Ends here with an error of the caller's.
+    pub fn into_state(self) -> DeviceState {
+        self.core.state
+    }
+
+    /// Accepts the snapshot: the bytes that the timestamp names, signed, no targets file removed or older than in the trusted
+    /// one, not expired (TUF 5.5.2 to 5.5.6).
+    ///
+    /// # Errors
+    /// It is not that.
+    pub fn accept(mut self, bytes: &[u8]) -> Step<AwaitTargets> {
+        let now = self.core.now;
+        let mut set = self.core.set.clone();
+        if let Err(error) = set.update_snapshot(bytes, now) {
+            return self.core.fail(with_time("snapshot", error, now));
+        }
+        let checked = set.snapshot().map_or(Ok(()), |snapshot| {
+            binding::check(&snapshot.extra, &self.core.identity, "snapshot")?;
+            snapshot
+                .meta
+                .iter()
+                .try_for_each(|(file, meta)| pinned("snapshot", file, meta))
+        });
+        match checked.and_then(|()| utf8(bytes, "snapshot")) {
+            Ok(text) => {
+                self.core.state.snapshot = Some(text);
+                self.core.state.snapshot_timestamp = None;
+                self.core.set = set;
+                Ok(AwaitTargets { core: self.core })
+            }
+            Err(error) => self.core.fail(error),
+        }
+    }
+}
+
+/// The snapshot is settled; the top-level targets are next (TUF 5.6).
+#[derive(Debug, Clone)]
+pub struct AwaitTargets {
+    core: Core,
+}
+
+impl AwaitTargets {
+    /// The trusted snapshot's version and expiry.
+    pub fn snapshot(&self) -> Option<(u64, Timestamp)> {
+        self.core.set.snapshot().map(|s| (s.version, s.expires))
+    }
+
+    /// The targets file to get.
+    ///
+    /// # Errors
+    /// The snapshot names none, or one that is too long.
+    pub fn wanted(&self) -> Result<Pinned, TrustError> {
+        let meta = self.core.set.snapshot().and_then(|s| s.meta.get("targets.json"));
+        Pinned::of("targets", meta, limits::MAX_TARGETS)
+    }
+
+    /// The state to persist.
+    pub fn state(&self) -> &DeviceState {
+        &self.core.state
+    }
+
+    /// Ends here with an error of the caller's.
+    pub fn into_state(self) -> DeviceState {
+        self.core.state
+    }
+
+    /// Accepts the top-level targets: the bytes that the snapshot names, signed by the root's keys for it, not expired
+    /// (TUF 5.6.2 to 5.6.5).
+    ///
+    /// # Errors
+    /// It is not that.
+    pub fn accept(mut self, bytes: &[u8]) -> Step<Refreshed> {
+        let now = self.core.now;
+        let checked = match self.core.set.update_targets(bytes, now) {
+            Ok(targets) => check_targets(&self.core.identity, "targets", targets),
+            Err(error) => Err(with_time("targets", error, now)),
+        };
+        let checked = checked.and_then(|()| match self.core.set.targets_role("targets") {
+            Some(Targets {
+                delegations: Some(delegations),
+                ..
+            }) => keys::check_delegations(self.core.set.root(), "targets", delegations),
+            _ => Ok(()),
+        });
+        match checked {
+            Ok(()) => Ok(Refreshed { core: self.core }),
+            Err(error) => self.core.fail(error),
+        }
+    }
+}
+
+pub(crate) fn check_targets(
+    identity: &Sha256Digest,
+    role: &str,
+    targets: &Targets,
+) -> Result<(), TrustError> {
+    binding::check(&targets.extra, identity, role)
+}
+
+/// All top-level roles are settled: releases can be looked for.
+#[derive(Debug, Clone)]
+pub struct Refreshed {
+    pub(crate) core: Core,
+}
+
+impl Refreshed {
+    /// The state to persist.
+    pub fn state(&self) -> &DeviceState {
+        &self.core.state
+    }
+
+    /// The end of the workflow.
+    pub fn into_state(self) -> DeviceState {
+        self.core.state
+    }
+
+    /// The top-level targets.
+    pub fn targets(&self) -> Option<&Targets> {
+        self.core.set.targets_role("targets")
+    }
+
+    /// The delegated role's file to get; `None` if the snapshot does not name it, so that it is not part of the repository.
+    ///
+    /// # Errors
+    /// The snapshot names one that is too long.
+    pub fn wanted_role(&self, role: &str) -> Result<Option<Pinned>, TrustError> {
+        match self
+            .core
+            .set
+            .snapshot()
+            .and_then(|s| s.meta.get(&format!("{role}.json")))
+        {
+            None => Ok(None),
+            meta => Pinned::of(role, meta, limits::MAX_TARGETS).map(Some),
+        }
+    }
+
+    /// Accepts a role that the top-level targets delegate to: the bytes that the snapshot names, signed by the delegation's
+    /// threshold, not expired (TUF 5.6.7).
+    ///
+    /// # Errors
+    /// It is not that.
+    pub fn accept_role(mut self, role: &str, bytes: &[u8]) -> Step<Self> {
+        let now = self.core.now;
+        let checked = match self
+            .core
+            .set
+            .update_delegated_targets(bytes, role, "targets", now)
+        {
+            Ok(targets) => {
+                check_targets(&self.core.identity, role, targets).and_then(|()| match &targets.delegations {
+                    // A model's role signs manifests; it hands nothing on.
+                    Some(d) if !d.roles.is_empty() => Err(TrustError::Malformed {
+                        subject: role.to_owned(),
+                        expected: "a role without delegations of its own".into(),
+                        found: format!("{} delegations", d.roles.len()),
+                    }),
+                    _ => Ok(()),
+                })
+            }
+            Err(error) => Err(with_time(role, error, now)),
+        };
+        match checked {
+            Ok(()) => Ok(self),
+            Err(error) => self.core.fail(error),
+        }
+    }
+}
