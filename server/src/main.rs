@@ -1,1 +1,43 @@
-fn main() {}
+//! The registry's process.
+
+use std::process::ExitCode;
+
+use assay_server::config::{Config, LogConfig, Options};
+use assay_server::run::{self, RunError};
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    match started(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the registry ends");
+            // Logging may not have begun yet.
+            #[expect(clippy::print_stderr, reason = "the last word of a process that cannot run")]
+            {
+                eprintln!("assay-server: {error}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn started(options: Options) -> Result<(), RunError> {
+    let config = Config::load(options, std::env::vars())?;
+    log(&config.log);
+    // Two providers are compiled in; rustls wants to be told which. A second call finds the first's and changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    run::serve(config).await
+}
+
+fn log(config: &LogConfig) {
+    let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.json {
+        lines.json().init();
+    } else {
+        lines.init();
+    }
+}

@@ -1,0 +1,98 @@
+//! `/v1/tokens`.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Path, Payload, Query};
+use assay_schema::api::{CreateToken, NewToken, Scope, TokenInfo};
+use assay_schema::limits::MAX_JSON_BODY;
+use assay_schema::problem::ProblemKind;
+use jiff::Timestamp;
+
+use super::{Caller, secret};
+use crate::body;
+use crate::page::PageQuery;
+use crate::persistence::{NewTokenRecord, TokenRecord};
+use crate::problem::{ApiError, ApiResult};
+use crate::state::{AppState, State};
+
+/// Characters of a label.
+const MAX_LABEL: usize = 200;
+
+pub(super) async fn list(state: State, caller: Caller, query: Query<PageQuery>) -> ApiResult {
+    caller.require(Scope::Admin, None)?;
+    let page = state.db.list_tokens(query.cursor(), query.limit()?).await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+pub(super) async fn create(state: State, caller: Caller, payload: Payload) -> ApiResult {
+    let asked: CreateToken = body::json(payload, MAX_JSON_BODY).await?;
+    // An admin of one namespace makes tokens for that namespace.
+    caller.require(Scope::Admin, asked.namespace.as_ref())?;
+    if asked.label.is_empty()
+        || asked.label.chars().count() > MAX_LABEL
+        || asked.label.chars().any(char::is_control)
+    {
+        let detail = format!("label: expected 1 to {MAX_LABEL} characters without control characters");
+        return Err(ApiError::new(ProblemKind::BadRequest, detail));
+    }
+    if let Some(end) = asked.expires.filter(|end| *end <= Timestamp::now()) {
+        return Err(ApiError::new(
+            ProblemKind::BadRequest,
+            format!("expires: expected a time to come, found {end}"),
+        ));
+    }
+    let token = add(&state, asked).await?;
+    // The answer holds a secret.
+    Ok(HttpResponse::Created()
+        .insert_header(("Cache-Control", "no-store"))
+        .json(token))
+}
+
+pub(super) async fn revoke(state: State, caller: Caller, id: Path<String>) -> ApiResult {
+    let found = state.db.token(&id).await?;
+    let whose = found
+        .as_ref()
+        .and_then(|record: &TokenRecord| record.info.namespace.as_ref());
+    caller.require(Scope::Admin, whose)?;
+    if state.db.revoke_token(&id, Timestamp::now()).await? {
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(ApiError::not_found("such token"))
+    }
+}
+
+/// The admin token of a new registry; `None` if tokens were made before.
+///
+/// # Errors
+/// The database fails, or there is no randomness.
+pub async fn first_token(state: &AppState) -> ApiResult<Option<NewToken>> {
+    if state.db.has_tokens().await? {
+        return Ok(None);
+    }
+    let asked = CreateToken {
+        label: "first admin".to_owned(),
+        scope: Scope::Admin,
+        namespace: None,
+        expires: None,
+    };
+    add(state, asked).await.map(Some)
+}
+
+async fn add(state: &AppState, asked: CreateToken) -> ApiResult<NewToken> {
+    let fresh = secret::fresh().map_err(ApiError::internal)?;
+    let token: TokenInfo = state
+        .db
+        .add_token(NewTokenRecord {
+            id: fresh.id,
+            label: asked.label,
+            hash: fresh.hash,
+            scope: asked.scope,
+            namespace: asked.namespace,
+            created: Timestamp::now(),
+            expires: asked.expires,
+        })
+        .await?;
+    Ok(NewToken {
+        secret: fresh.text,
+        token,
+    })
+}

@@ -1,0 +1,137 @@
+//! Connecting, migrating, beginning transactions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::MigratorTrait;
+
+use super::error::DatabaseError;
+use super::migration::Migrator;
+
+/// How many SQLite connections only read.
+const READERS: u32 = 4;
+/// How many connections a PostgreSQL server lends us.
+const POSTGRES_CONNECTIONS: u32 = 16;
+/// How long a statement waits for a connection or lock before the answer is 503.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The database: SQLite or PostgreSQL, the same functions on both.
+#[derive(Clone)]
+pub struct Database {
+    pub(super) read: DatabaseConnection,
+    write: DatabaseConnection,
+    writes: WriteCount,
+}
+
+/// How many transactions that write were committed: tests compare it with the steps that may write.
+#[derive(Clone, Debug, Default)]
+pub struct WriteCount(Arc<AtomicU64>);
+
+impl WriteCount {
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("backend", &self.write.get_database_backend())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Connects to `sqlite://PATH` or `postgres://...` and brings its tables up to date.
+    ///
+    /// # Errors
+    /// The database is not reachable, or a migration fails.
+    pub async fn connect(url: &str) -> Result<Self, DatabaseError> {
+        let (read, write) = if url.starts_with("sqlite:") {
+            let write = sea_orm::Database::connect(sqlite(url, 1)).await?;
+            (sea_orm::Database::connect(sqlite(url, READERS)).await?, write)
+        } else {
+            let mut options = ConnectOptions::new(url);
+            options
+                .max_connections(POSTGRES_CONNECTIONS)
+                .acquire_timeout(BUSY)
+                .sqlx_logging(false);
+            let both = sea_orm::Database::connect(options).await?;
+            (both.clone(), both)
+        };
+        Migrator::up(&write, None).await?;
+        Ok(Self {
+            read,
+            write,
+            writes: WriteCount::default(),
+        })
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), DatabaseError> {
+        Ok(self.read.ping().await?)
+    }
+
+    /// Transactions that wrote, so far.
+    pub fn writes(&self) -> &WriteCount {
+        &self.writes
+    }
+
+    /// Closes every connection; SQLite folds its write-ahead log in.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn close(self) -> Result<(), DatabaseError> {
+        self.read.close().await?;
+        Ok(self.write.close().await?)
+    }
+
+    /// Begins a transaction that will write. On SQLite it takes the write lock at once: a deferred one that reads and then
+    /// writes would fail with SQLITE_BUSY whatever the time-out.
+    pub(super) async fn begin(&self) -> Result<DatabaseTransaction, DatabaseError> {
+        let mode = (self.write.get_database_backend() == DbBackend::Sqlite)
+            .then_some(SqliteTransactionMode::Immediate);
+        let options = TransactionOptions {
+            sqlite_transaction_mode: mode,
+            ..TransactionOptions::default()
+        };
+        Ok(self.write.begin_with_options(options).await?)
+    }
+
+    /// Commits a transaction that wrote.
+    pub(super) async fn commit(&self, transaction: DatabaseTransaction) -> Result<(), DatabaseError> {
+        transaction.commit().await?;
+        self.writes.add();
+        Ok(())
+    }
+}
+
+fn sqlite(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(BUSY)
+        .sqlx_logging(false);
+    options.map_sqlx_sqlite_opts(|sqlite| {
+        sqlite
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY)
+    });
+    options
+}

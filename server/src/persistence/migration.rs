@@ -1,0 +1,239 @@
+//! The tables. Migrations are transactional on PostgreSQL only, so each statement is idempotent by itself.
+
+use sea_orm::sea_query::{ColumnDef, IntoIden, TableCreateStatement};
+use sea_orm_migration::prelude::*;
+
+pub(super) struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(FirstTables)]
+    }
+}
+
+struct FirstTables;
+
+impl MigrationName for FirstTables {
+    fn name(&self) -> &'static str {
+        "m0001_first_tables"
+    }
+}
+
+struct Columns {
+    postgres: bool,
+}
+
+impl Columns {
+    /// Text that compares by its bytes: PostgreSQL would else order names by the cluster's locale.
+    fn text<T: IntoIden>(&self, name: T) -> ColumnDef {
+        let mut column = ColumnDef::new(name);
+        column.string();
+        if self.postgres {
+            column.extra("COLLATE \"C\"");
+        }
+        column
+    }
+
+    fn name<T: IntoIden>(&self, name: T) -> ColumnDef {
+        let mut column = self.text(name);
+        column.not_null();
+        column
+    }
+
+    fn integer<T: IntoIden>(&self, name: T) -> ColumnDef {
+        let mut column = ColumnDef::new(name);
+        column.big_integer().not_null();
+        column
+    }
+
+    fn integer_null<T: IntoIden>(&self, name: T) -> ColumnDef {
+        let mut column = ColumnDef::new(name);
+        column.big_integer().null();
+        column
+    }
+
+    fn bytes<T: IntoIden>(&self, name: T) -> ColumnDef {
+        let mut column = ColumnDef::new(name);
+        column.binary().not_null();
+        column
+    }
+}
+
+fn table(name: &'static str, columns: Vec<ColumnDef>, key: &[&'static str]) -> TableCreateStatement {
+    let mut table = Table::create();
+    table.table(Alias::new(name)).if_not_exists();
+    for column in columns {
+        table.col(column);
+    }
+    let mut primary = Index::create();
+    for column in key {
+        primary.col(Alias::new(*column));
+    }
+    table.primary_key(&mut primary);
+    table
+}
+
+fn tables(c: &Columns) -> Vec<TableCreateStatement> {
+    let mut current = ColumnDef::new("current");
+    current.boolean().not_null();
+    vec![
+        table(
+            "namespaces",
+            vec![
+                c.name("name"),
+                c.name("identity"),
+                c.name("visibility"),
+                c.integer("created"),
+                c.integer("revision"),
+            ],
+            &["name"],
+        ),
+        table(
+            "online_keys",
+            vec![
+                c.name("namespace"),
+                c.name("role"),
+                c.name("public"),
+                c.bytes("sealed"),
+            ],
+            &["namespace", "role"],
+        ),
+        table(
+            "metadata",
+            vec![
+                c.name("namespace"),
+                c.name("role"),
+                c.integer("version"),
+                c.name("sha256"),
+                c.bytes("bytes"),
+                c.integer("expires"),
+                current,
+            ],
+            &["namespace", "role", "version"],
+        ),
+        table(
+            "releases",
+            vec![
+                c.name("namespace"),
+                c.name("model"),
+                c.name("version"),
+                c.integer("epoch"),
+                c.integer("counter"),
+                c.name("manifest"),
+                c.name("state"),
+                c.integer("size"),
+                c.integer("files"),
+                c.integer("created"),
+                c.integer_null("published"),
+            ],
+            &["namespace", "model", "version"],
+        ),
+        table(
+            "release_blobs",
+            vec![
+                c.name("namespace"),
+                c.name("model"),
+                c.name("version"),
+                c.name("sha256"),
+            ],
+            &["namespace", "model", "version", "sha256"],
+        ),
+        table(
+            "blobs",
+            vec![
+                c.name("sha256"),
+                c.integer("size"),
+                c.text("chunks"),
+                c.text("upload"),
+            ],
+            &["sha256"],
+        ),
+        table(
+            "namespace_blobs",
+            vec![c.name("namespace"), c.name("sha256")],
+            &["namespace", "sha256"],
+        ),
+        table(
+            "uploads",
+            vec![
+                c.name("id"),
+                c.name("namespace"),
+                c.name("sha256"),
+                c.integer("size"),
+                c.integer("stored"),
+                c.integer("updated"),
+            ],
+            &["id"],
+        ),
+        table(
+            "segments",
+            vec![
+                c.name("upload"),
+                c.integer("start"),
+                c.integer("len"),
+                c.name("object"),
+            ],
+            &["upload", "start"],
+        ),
+        table(
+            "tokens",
+            vec![
+                c.name("id"),
+                c.name("label"),
+                c.name("hash"),
+                c.name("scope"),
+                c.text("namespace"),
+                c.integer("created"),
+                c.integer_null("expires"),
+                c.integer_null("revoked"),
+            ],
+            &["id"],
+        ),
+    ]
+}
+
+/// Name, table, columns, unique.
+const INDEXES: &[(&str, &str, &[&str], bool)] = &[
+    (
+        "metadata_current",
+        "metadata",
+        &["current", "role", "expires"],
+        false,
+    ),
+    (
+        "releases_order",
+        "releases",
+        &["namespace", "model", "epoch", "counter"],
+        false,
+    ),
+    ("release_blobs_sha256", "release_blobs", &["sha256"], false),
+    ("blobs_upload", "blobs", &["upload"], false),
+    // One upload of a digest in a namespace: asking again finds it.
+    ("uploads_digest", "uploads", &["namespace", "sha256"], true),
+    ("uploads_updated", "uploads", &["updated"], false),
+];
+
+#[async_trait::async_trait]
+impl MigrationTrait for FirstTables {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let columns = Columns {
+            postgres: manager.get_database_backend() == sea_orm::DbBackend::Postgres,
+        };
+        for table in tables(&columns) {
+            manager.create_table(table).await?;
+        }
+        for (name, table, columns, unique) in INDEXES {
+            let mut index = Index::create();
+            index.name(*name).table(Alias::new(*table)).if_not_exists();
+            for column in *columns {
+                index.col(Alias::new(*column));
+            }
+            if *unique {
+                index.unique();
+            }
+            manager.create_index(index).await?;
+        }
+        Ok(())
+    }
+}

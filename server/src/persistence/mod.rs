@@ -1,0 +1,35 @@
+//! The only place that queries the database. Rooms call the methods of [`Database`]; entities never leave this module.
+//!
+//! It is trusted with names, states and digests, never with authority: whoever steals or rewrites it still cannot make a device
+//! accept what its authority did not sign.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `namespaces` | online keys, namespaces, metadata, the compare-and-swap of a publication |
+//! | `lookups` | what publication and distribution ask about blobs and releases |
+//! | `releases` | candidates, listings, search |
+//! | `blobs` | blobs, links, pins, the segments that hold them |
+//! | `uploads` | uploads from their first row to their blob |
+//! | `tokens` | API tokens |
+//!
+//! SQLite has one writing connection, whose transactions begin IMMEDIATE, and a few reading ones (WAL). No transaction stays
+//! open across the object store.
+
+mod blobs;
+mod connection;
+mod convert;
+mod entity;
+mod error;
+mod lookups;
+mod migration;
+mod namespaces;
+mod releases;
+mod tokens;
+mod types;
+mod uploads;
+
+pub use connection::{Database, WriteCount};
+pub use error::DatabaseError;
+pub use tokens::{NewTokenRecord, TokenRecord};
+pub use types::*;
+pub use uploads::Finished;

@@ -1,0 +1,119 @@
+//! Requests per client: by address always, and by token where one is sent.
+
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use actix_web::HttpRequest;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use assay_schema::problem::ProblemKind;
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::auth;
+use crate::config::RateConfig;
+use crate::problem::ApiError;
+
+/// The buckets of every client; cheap to clone.
+#[derive(Clone)]
+pub struct Limits(Option<Arc<Buckets>>);
+
+struct Buckets {
+    addresses: DefaultKeyedRateLimiter<IpAddr>,
+    /// By a hash of the token as sent, valid or not: who does not know a token's secret cannot use up its requests.
+    tokens: DefaultKeyedRateLimiter<u64>,
+    hasher: std::hash::RandomState,
+    behind_proxy: bool,
+}
+
+impl Limits {
+    /// Fresh buckets.
+    pub fn new(config: &RateConfig) -> Self {
+        let quota = |per_second, burst| {
+            let least = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+            Quota::per_second(least(per_second)).allow_burst(least(burst))
+        };
+        Self(config.enabled.then(|| {
+            Arc::new(Buckets {
+                addresses: RateLimiter::keyed(quota(config.address_per_second, config.address_burst)),
+                tokens: RateLimiter::keyed(quota(config.token_per_second, config.token_burst)),
+                hasher: std::hash::RandomState::new(),
+                behind_proxy: config.behind_proxy,
+            })
+        }))
+    }
+
+    /// Forgets clients whose buckets are full again; without it every address ever seen would stay in memory.
+    pub fn forget_idle(&self) {
+        if let Some(buckets) = &self.0 {
+            buckets.addresses.retain_recent();
+            buckets.addresses.shrink_to_fit();
+            buckets.tokens.retain_recent();
+            buckets.tokens.shrink_to_fit();
+        }
+    }
+}
+
+impl Buckets {
+    fn check(&self, request: &HttpRequest) -> Result<(), ApiError> {
+        if let Some(address) = self.address(request) {
+            take(&self.addresses, &address)?;
+        }
+        if let Some(Ok(token)) = auth::presented(request) {
+            use std::hash::BuildHasher;
+            take(&self.tokens, &self.hasher.hash_one(token))?;
+        }
+        Ok(())
+    }
+
+    fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let forwarded = || {
+            let all = request
+                .headers()
+                .get_all("x-forwarded-for")
+                .last()?
+                .to_str()
+                .ok()?;
+            all.rsplit(',').next()?.trim().parse().ok()
+        };
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        if self.behind_proxy {
+            forwarded().or(peer)
+        } else {
+            peer
+        }
+    }
+}
+
+fn take<K: Hash + Eq + Clone>(bucket: &DefaultKeyedRateLimiter<K>, key: &K) -> Result<(), ApiError> {
+    bucket.check_key(key).map_err(|until| {
+        let wait = until.wait_time_from(DefaultClock::default().now());
+        let seconds = wait.as_secs().saturating_add(1);
+        ApiError::new(
+            ProblemKind::RateLimited,
+            format!("this client asks too often; try again in {seconds} s"),
+        )
+        .retry_after(seconds)
+    })
+}
+
+/// Middleware: 429 with `Retry-After` for whoever asks too often. Health checks are free.
+///
+/// # Errors
+/// `rate-limited`, or those of the service.
+pub async fn limit<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let free = matches!(request.path(), "/healthz" | "/readyz");
+    if let Some(Limits(Some(buckets))) = request.app_data::<Data<Limits>>().map(Data::get_ref)
+        && !free
+    {
+        buckets.check(request.request())?;
+    }
+    next.call(request).await
+}

@@ -1,0 +1,178 @@
+//! Starting, serving, stopping.
+
+use std::future::Future;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::web::{Data, PayloadConfig};
+use actix_web::{App, HttpServer};
+use jiff::Timestamp;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, ConfigError};
+use crate::problem::{self, ApiError};
+use crate::rate::{self, Limits};
+use crate::state::{AppState, StartError};
+use crate::{auth, store};
+
+/// How often clients that ask no more are forgotten.
+const FORGET: Duration = Duration::from_secs(60);
+
+/// Why the registry does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data folder, the database or the object store.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The address.
+    #[error("cannot listen on {address}: {source}; choose another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What rooms do when they start.
+    #[error("cannot start: {0}")]
+    Room(#[from] ApiError),
+    /// Anything else that the operating system refuses.
+    #[error("the registry stopped: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A registry that serves.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its parts.
+    pub state: AppState,
+    handle: ServerHandle,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+/// Binds, and serves from now on.
+///
+/// # Errors
+/// The address is taken or not this machine's, or a room cannot start.
+pub async fn start(state: AppState) -> Result<Running, RunError> {
+    let limits = Limits::new(&state.config.rate);
+    let (data, shared) = (Data::new(state.clone()), Data::new(limits.clone()));
+    let address = state.config.listen;
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(data.clone())
+            .app_data(shared.clone())
+            // Handlers take bodies as streams with limits of their own.
+            .app_data(PayloadConfig::new(0))
+            .wrap(from_fn(rate::limit))
+            .wrap(from_fn(problem::as_problems))
+            .configure(crate::configure)
+    })
+    .disable_signals()
+    .shutdown_timeout(state.config.shutdown.grace_seconds)
+    .bind(address)
+    .map_err(|source| RunError::Listen { address, source })?;
+    let address = server.addrs().first().copied().unwrap_or(address);
+    let server = server.run();
+    let handle = server.handle();
+    background(&state, limits);
+    Ok(Running {
+        address,
+        handle,
+        server: tokio::spawn(server),
+        state,
+    })
+}
+
+fn background(state: &AppState, limits: Limits) {
+    state.tasks.every(FORGET, move || {
+        let limits = limits.clone();
+        async move { limits.forget_idle() }
+    });
+    let sweeping = state.clone();
+    state.tasks.every(
+        Duration::from_secs(state.config.uploads.sweep_seconds),
+        move || {
+            let state = sweeping.clone();
+            async move {
+                if let Err(error) = store::sweep(&state, Timestamp::now()).await {
+                    tracing::warn!(%error, "sweeping failed; the next round goes on");
+                }
+            }
+        },
+    );
+}
+
+impl Running {
+    /// Serves until told to stop; then finishes the requests under way, then background tasks, each within
+    /// `[shutdown] grace_seconds`.
+    ///
+    /// # Errors
+    /// The server fails by itself.
+    pub async fn until(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let mut server = self.server;
+        tokio::select! {
+            () = stop => {}
+            ended = &mut server => {
+                return Ok(ended.map_err(std::io::Error::other)??);
+            }
+        }
+        tracing::info!("stopping: finishing requests under way");
+        self.handle.stop(true).await;
+        server.await.map_err(std::io::Error::other)??;
+        if !self
+            .state
+            .tasks
+            .stop(Duration::from_secs(self.state.config.shutdown.grace_seconds))
+            .await
+        {
+            tracing::warn!("background work was still under way; what it stored is kept");
+        }
+        if let Err(error) = self.state.db.clone().close().await {
+            tracing::warn!(%error, "closing the database");
+        }
+        Ok(())
+    }
+
+    /// Stops now, as [`Running::until`] does.
+    ///
+    /// # Errors
+    /// The server failed by itself.
+    pub async fn stop(self) -> Result<(), RunError> {
+        self.until(std::future::ready(())).await
+    }
+}
+
+/// Runs a registry until SIGTERM or SIGINT. Prints two lines that programs may wait for: the first admin token, once, at the
+/// first start; and where it listens.
+///
+/// # Errors
+/// It cannot start.
+pub async fn serve(config: Config) -> Result<(), RunError> {
+    let state = AppState::open(config).await?;
+    let running = start(state).await?;
+    let token = auth::first_token(&running.state).await?;
+    let mut out = std::io::stdout().lock();
+    if let Some(token) = token {
+        writeln!(out, "admin token (shown once): {}", token.secret)?;
+    }
+    writeln!(out, "listening on http://{}", running.address)?;
+    out.flush()?;
+    drop(out);
+    tracing::info!(address = %running.address, version = env!("CARGO_PKG_VERSION"), "serving");
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    running
+        .until(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        })
+        .await
+}

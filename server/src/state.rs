@@ -1,0 +1,157 @@
+//! What every room shares.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use actix_web::web::Data;
+use assay_schema::{NamespaceName, Sha256Digest};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+
+use crate::blobs::{BlobError, Blobs};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::distribute::cache::BundleCache;
+use crate::persistence::{BlobRecord, Database, DatabaseError};
+use crate::publish::seal::{SealError, Sealing};
+use crate::steps::Steps;
+use crate::store::Leases;
+use crate::tasks::Tasks;
+
+/// Bytes of check bundles that are kept.
+const BUNDLES: usize = 16 << 20;
+
+/// The registry's parts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// The configuration, parsed.
+    pub config: Arc<Config>,
+    /// The database.
+    pub db: Database,
+    /// The object store.
+    pub blobs: Blobs,
+    /// Where durable steps are reported.
+    pub steps: Steps,
+    /// Who writes to which upload.
+    pub leases: Leases,
+    /// Work that outlives its request.
+    pub tasks: Tasks,
+    /// What time it is.
+    pub clock: Clock,
+    /// What opens the online keys.
+    pub seal: Sealing,
+    /// Check bundles that were assembled before.
+    pub bundles: Arc<BundleCache>,
+    /// Held as long as the registry runs: nobody else works in the data folder.
+    lock: Option<Arc<std::fs::File>>,
+}
+
+/// [`AppState`] as handlers take it.
+pub type State = Data<AppState>;
+
+/// The registry's parts cannot be brought up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder.
+    #[error("cannot use the data folder {folder}: {source}; choose another with --data-dir")]
+    Folder {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Another registry works in the data folder.
+    #[error("expected to be alone in the data folder {folder}, found another registry; stop it or choose another folder")]
+    InUse {
+        /// The folder.
+        folder: std::path::PathBuf,
+    },
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The object store.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// The key that seals the online keys.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl AppState {
+    /// Opens database and object store.
+    ///
+    /// # Errors
+    /// One of them does not open.
+    pub async fn open(config: Config) -> Result<Self, StartError> {
+        let folder = |source| StartError::Folder { folder: config.data_dir.clone(), source };
+        std::fs::create_dir_all(&config.data_dir).map_err(folder)?;
+        let lock = std::fs::File::create(config.data_dir.join("lock")).map_err(folder)?;
+        lock.try_lock().map_err(|why| match why {
+            std::fs::TryLockError::WouldBlock => StartError::InUse { folder: config.data_dir.clone() },
+            std::fs::TryLockError::Error(source) => folder(source),
+        })?;
+        let db = Database::connect(config.database.url.expose()).await?;
+        let blobs = Blobs::open(&config.storage)?;
+        let mut state = Self::new(config, db, blobs);
+        state.lock = Some(Arc::new(lock));
+        // A seal key that cannot be used is found out now, not when metadata must be signed again.
+        state.seal.key()?;
+        Ok(state)
+    }
+
+    /// Puts the parts together.
+    pub fn new(config: Config, db: Database, blobs: Blobs) -> Self {
+        #[cfg(feature = "crash-points")]
+        let steps = config.testing.stop_after.map_or_else(Steps::default, Steps::crash_behind);
+        #[cfg(not(feature = "crash-points"))]
+        let steps = Steps::default();
+        let seal = Sealing::new(config.signing.seal_key.clone());
+        Self {
+            db,
+            blobs,
+            steps,
+            leases: Leases::new(config.uploads.concurrent),
+            tasks: Tasks::new(),
+            config: Arc::new(config),
+            lock: None,
+            clock: Clock::default(),
+            seal,
+            bundles: Arc::new(BundleCache::new(BUNDLES)),
+        }
+    }
+
+    /// The bytes of a range of a blob as a stream of pieces of at most 1 MiB.
+    ///
+    /// # Errors
+    /// The database fails; what the object store has to say comes through the stream.
+    pub async fn read_blob(
+        &self,
+        blob: &BlobRecord,
+        range: Range<u64>,
+    ) -> Result<impl Stream<Item = Result<Bytes, BlobError>> + Send + 'static + use<>, DatabaseError> {
+        let pieces = self.db.pieces(blob, range.clone()).await?;
+        Ok(self.blobs.read(pieces, range))
+    }
+
+    /// A whole blob that this namespace may use, if it is no larger than `limit` bytes; `None` if there is none or it is larger.
+    ///
+    /// # Errors
+    /// Database or object store fail.
+    pub async fn small_blob(
+        &self,
+        namespace: &NamespaceName,
+        sha256: &Sha256Digest,
+        limit: u64,
+    ) -> Result<Option<Bytes>, StartError> {
+        let Some(blob) = self.db.linked_blob(namespace, sha256).await? else { return Ok(None) };
+        if blob.size > limit {
+            return Ok(None);
+        }
+        let mut all = BytesMut::new();
+        let mut pieces = std::pin::pin!(self.read_blob(&blob, 0..blob.size).await?);
+        while let Some(piece) = pieces.next().await {
+            all.extend_from_slice(&piece?);
+        }
+        Ok(Some(all.freeze()))
+    }
+}

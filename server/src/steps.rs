@@ -1,0 +1,130 @@
+//! The durable steps of upload and publish, as `ARCHITECTURE.md` numbers them: a step that is not here may not write.
+//!
+//! Each step is a function of its own that writes once and then calls [`Steps::done`]. A test stops there, or the process ends
+//! there, and the next request must go on from what was written.
+
+use std::sync::Arc;
+
+/// A durable step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+pub enum Step {
+    /// Insert the upload's row.
+    U1,
+    /// Put a segment.
+    U2,
+    /// Advance the offset.
+    U3,
+    /// Put the chunk index.
+    U4,
+    /// Blob, index, link; the upload's row goes.
+    U5,
+    /// Delete segments that nothing needs.
+    U6,
+    /// Put the manifest.
+    P1,
+    /// The candidate and what it pins.
+    P2,
+    /// New metadata, releases published.
+    P3,
+}
+
+impl Step {
+    /// The steps of an upload in order.
+    pub const UPLOAD: [Self; 6] = [Self::U1, Self::U2, Self::U3, Self::U4, Self::U5, Self::U6];
+    /// The steps of a publication in order.
+    pub const PUBLISH: [Self; 3] = [Self::P1, Self::P2, Self::P3];
+
+    /// What the step writes.
+    pub const fn writes(self) -> Writes {
+        match self {
+            Self::U1 | Self::U3 | Self::U5 | Self::P2 | Self::P3 => Writes::Transaction,
+            Self::U2 | Self::U4 | Self::P1 => Writes::Object,
+            Self::U6 => Writes::Deletion,
+        }
+    }
+}
+
+/// What a step writes, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Writes {
+    /// One transaction of the database.
+    Transaction,
+    /// One object.
+    Object,
+    /// It deletes one object.
+    Deletion,
+}
+
+/// The work ends behind a step, as if the process had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("stopped behind step {0:?}, as the test asked")]
+pub struct Stopped(pub Step);
+
+/// Hears of every step that was done.
+pub trait Observer: Send + Sync {
+    /// The step's write is durable.
+    ///
+    /// # Errors
+    /// [`Stopped`] ends the work here.
+    fn done(&self, step: Step) -> Result<(), Stopped>;
+}
+
+/// Goes on behind every step: what a registry does that is not under test.
+struct GoOn;
+
+impl Observer for GoOn {
+    fn done(&self, _: Step) -> Result<(), Stopped> {
+        Ok(())
+    }
+}
+
+/// Ends the process behind a step.
+#[cfg(feature = "crash-points")]
+struct Crash(Step);
+
+#[cfg(feature = "crash-points")]
+impl Observer for Crash {
+    fn done(&self, step: Step) -> Result<(), Stopped> {
+        if step == self.0 {
+            std::process::abort();
+        }
+        Ok(())
+    }
+}
+
+/// Where rooms report their steps.
+#[derive(Clone)]
+pub struct Steps(Arc<dyn Observer>);
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self(Arc::new(GoOn))
+    }
+}
+
+impl std::fmt::Debug for Steps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Steps")
+    }
+}
+
+impl Steps {
+    /// Reports to an observer.
+    pub fn observed_by(observer: Arc<dyn Observer>) -> Self {
+        Self(observer)
+    }
+
+    /// Aborts the process behind a step.
+    #[cfg(feature = "crash-points")]
+    pub fn crash_behind(step: Step) -> Self {
+        Self(Arc::new(Crash(step)))
+    }
+
+    /// The step's write is durable.
+    ///
+    /// # Errors
+    /// [`Stopped`], under test.
+    pub fn done(&self, step: Step) -> Result<(), Stopped> {
+        self.0.done(step)
+    }
+}
