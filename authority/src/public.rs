@@ -32,6 +32,16 @@ impl PublicKey {
         })
     }
 
+    fn ed25519(key: &ed25519_dalek::VerifyingKey) -> Result<Self, KeyError> {
+        // A point of small order accepts forged signatures on anything (RFC 8032, 8.9 leaves the check to the reader).
+        if key.is_weak() {
+            return Err(KeyError::Unsupported {
+                found: "an Ed25519 key of small order".to_owned(),
+            });
+        }
+        Self::new(KeyKind::Ed25519, key)
+    }
+
     /// Reads PEM labelled `PUBLIC KEY`.
     ///
     /// # Errors
@@ -53,7 +63,7 @@ impl PublicKey {
     /// [`KeyError::Unsupported`]: another algorithm, another curve, or not a point of the curve.
     pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
         if let Ok(key) = ed25519_dalek::VerifyingKey::from_public_key_der(der) {
-            Self::new(KeyKind::Ed25519, &key)
+            Self::ed25519(&key)
         } else if let Ok(key) = p256::PublicKey::from_public_key_der(der) {
             Self::new(KeyKind::P256, &key)
         } else if let Ok(key) = p384::PublicKey::from_public_key_der(der) {
@@ -83,7 +93,7 @@ impl PublicKey {
                     .map_err(|_| unsupported("not 64 hexadecimal digits"))?;
                 let point = ed25519_dalek::VerifyingKey::from_bytes(&raw)
                     .map_err(|_| unsupported("not a point of the curve"))?;
-                return Self::new(KeyKind::Ed25519, &point);
+                return Self::ed25519(&point);
             }
             ("ecdsa", "ecdsa-sha2-nistp256") => KeyKind::P256,
             ("ecdsa", "ecdsa-sha2-nistp384") => KeyKind::P384,
