@@ -1,0 +1,133 @@
+//! The commands of an authority and its publishers.
+
+use std::path::PathBuf;
+
+use assay_schema::{NamespaceName, ReleaseRef};
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+use super::shared::{AuthorityArgs, PageArgs, PassphraseArgs, RegistryArgs};
+
+/// Kinds of keys by the names that the command line uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyType {
+    Ed25519,
+    P256,
+    P384,
+    P521,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Makes root.pem, targets.pem and publisher.pem (Ed25519) and model-signing.pem (P-256), each with its public half
+beside it (.pub). Keys of a role with several are numbered: root-1.pem, root-2.pem. Keep root and targets keys offline.
+
+Examples:
+  assay keygen ./authority
+  assay keygen ./authority --encrypt --passphrase-file ./passphrase
+  assay keygen ./authority --root 3 --root-threshold 2 --targets 2 --targets-threshold 2")]
+pub(crate) struct Keygen {
+    /// The folder to make; it must hold no keys yet
+    pub(crate) dir: PathBuf,
+    /// How many root keys
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) root: u32,
+    /// How many root keys must sign
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) root_threshold: u32,
+    /// How many targets keys
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) targets: u32,
+    /// How many targets keys must sign
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) targets_threshold: u32,
+    /// Encrypt the keys under a passphrase
+    #[arg(long)]
+    pub(crate) encrypt: bool,
+    /// The kind of the root, targets and publisher keys
+    #[arg(long, value_enum, default_value = "ed25519")]
+    pub(crate) kind: KeyType,
+    /// The kind of the model-signing key
+    #[arg(long, value_enum, default_value = "p256")]
+    pub(crate) signing_kind: KeyType,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NamespaceCommand {
+    /// Sign a namespace's first metadata and create it on a registry
+    Create(NamespaceCreate),
+    /// Show a namespace as its registry describes it
+    Show(NamespaceShow),
+    /// List a registry's namespaces
+    List(NamespaceList),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints the namespace's identity: the fingerprint that you give to devices, by a way that the registry does not control.
+The token needs the scope admin.
+
+Examples:
+  assay namespace create acme --authority ./authority --registry https://models.example.org --token-file ./token
+  assay namespace create acme --private --signer 'Acme model team'")]
+pub(crate) struct NamespaceCreate {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// Only holders of a token for this namespace may read it
+    #[arg(long)]
+    pub(crate) private: bool,
+    /// The name that verdicts show for the holder of model-signing.pem [default: the namespace's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) signer: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  assay namespace show acme --registry https://models.example.org")]
+pub(crate) struct NamespaceShow {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  assay namespace list --registry https://models.example.org")]
+pub(crate) struct NamespaceList {
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Publishing the same content again changes nothing and succeeds; other content under a published version is refused (exit
+code 7). A publication that was interrupted goes on where it stopped. The token needs the scope publish.
+
+Examples:
+  assay publish ./minilm acme/minilm@1.0.0 --authority ./authority --registry https://models.example.org
+  assay publish ./minilm acme/minilm@1.1.0 --not-before 2027-01-15T08:00:00Z
+  assay publish ./minilm acme/minilm@1.1.0 --dry-run")]
+pub(crate) struct Publish {
+    /// The model's folder
+    pub(crate) dir: PathBuf,
+    /// The release, as NAMESPACE/MODEL@VERSION
+    #[arg(value_name = "NS/MODEL@VERSION")]
+    pub(crate) release: ReleaseRef,
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    /// No device activates the release before this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) not_before: Option<Timestamp>,
+    /// Hash and check everything, show what would be published, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}

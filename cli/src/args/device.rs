@@ -1,0 +1,205 @@
+//! The commands of a device.
+
+use std::path::PathBuf;
+
+use assay_schema::{ModelRef, NamespaceName, Sha256Digest, VersionName};
+use clap::{ArgGroup, Args, Subcommand};
+
+use super::shared::{ChainArgs, DeviceArgs, RegistryArgs, StoreArgs, Wanted};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrustCommand {
+    /// Trust a namespace from now on, by the fingerprint of its first root
+    Add(TrustAdd),
+    /// List the namespaces that this device trusts
+    List(TrustList),
+    /// Show what this device knows a namespace by
+    Show(TrustShow),
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("how").required(true))]
+#[command(after_help = "\
+The fingerprint is what `assay namespace create` printed. Get it from the namespace's authority, not from the registry.
+With --trust-on-first-use the registry's answer is believed once, and every verdict says so from then on.
+
+Example:
+  assay trust add acme --registry https://models.example.org --fingerprint 3f9c...")]
+pub(crate) struct TrustAdd {
+    /// The namespace
+    pub(crate) namespace: NamespaceName,
+    /// SHA-256 of the namespace's first root file, 64 hexadecimal digits
+    #[arg(long, value_name = "HEX", group = "how")]
+    pub(crate) fingerprint: Option<Sha256Digest>,
+    /// Believe whatever root the registry answers now
+    #[arg(long, group = "how")]
+    pub(crate) trust_on_first_use: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  assay trust list --json")]
+pub(crate) struct TrustList {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  assay trust show acme")]
+pub(crate) struct TrustShow {
+    /// The namespace
+    pub(crate) namespace: NamespaceName,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 permitted, 3 refused, 4 deferred. The verdict says which stage decided, and on what evidence.
+
+Examples:
+  assay check acme/minilm
+  assay check acme/minilm@1.2.0 --require provenance --verbose
+  assay check acme/minilm --json")]
+pub(crate) struct Check {
+    /// The model, highest release, or one release of it
+    #[arg(value_name = "NS/MODEL[@VERSION]")]
+    pub(crate) release: Wanted,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A pull that was interrupted goes on where it stopped: chunks that are on disk and right are not fetched again.
+
+Examples:
+  assay pull acme/minilm
+  assay pull acme/minilm@1.2.0
+  assay pull acme/minilm --static --registry https://mirror.example.net")]
+pub(crate) struct Pull {
+    /// The model, highest release, or one release of it
+    #[arg(value_name = "NS/MODEL[@VERSION]")]
+    pub(crate) release: Wanted,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A model that was rolled back is held and does not update until `assay resume`.
+
+Example:
+  assay update acme/minilm")]
+pub(crate) struct Update {
+    /// The model
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: ModelRef,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --online nothing is asked of the network, and the verdict says that freshness was not checked.
+
+Examples:
+  assay verify acme/minilm                   what is active on this device
+  assay verify ./copy acme/minilm            any folder, against the release that is active here
+  assay verify ./copy acme/minilm --online   the same, and whether the release is still current
+  assay verify ./model --signature model.sig --public-key signer.pub --ignore .git
+                                             a folder signed with OpenSSF Model Signing")]
+pub(crate) struct Verify {
+    /// NS/MODEL for what is active on this device; otherwise a folder
+    #[arg(value_name = "NS/MODEL | DIR")]
+    pub(crate) what: String,
+    /// The release that the folder should be
+    #[arg(value_name = "NS/MODEL[@VERSION]", conflicts_with = "signature")]
+    pub(crate) release: Option<Wanted>,
+    /// Also ask the registry whether the release is current
+    #[arg(long, conflicts_with = "signature")]
+    pub(crate) online: bool,
+    #[command(flatten)]
+    pub(crate) foreign: ForeignArgs,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+}
+
+/// A folder that another tool signed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "OpenSSF Model Signing")]
+pub(crate) struct ForeignArgs {
+    /// The signature: a Sigstore bundle
+    #[arg(long, value_name = "FILE", requires = "public_key")]
+    pub(crate) signature: Option<PathBuf>,
+    /// The signer's public key in PEM (P-256, P-384, P-521 or Ed25519)
+    #[arg(long, value_name = "FILE", requires = "signature")]
+    pub(crate) public_key: Option<PathBuf>,
+    /// A path inside the folder that is not part of the model. Repeatable
+    #[arg(long, value_name = "PATH", requires = "signature")]
+    pub(crate) ignore: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Only releases that are kept on this device can be rolled back to, and their bytes are checked again first. The model is
+then held: it does not update until `assay resume`. Floors stay where they are.
+
+Examples:
+  assay rollback acme/minilm
+  assay rollback acme/minilm --to 1.0.0")]
+pub(crate) struct Rollback {
+    /// The model
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: ModelRef,
+    /// The version to go back to [default: the one before the active]
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<VersionName>,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  assay resume acme/minilm && assay update acme/minilm")]
+pub(crate) struct HeldModel {
+    /// The model
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: ModelRef,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  assay status\n  assay status acme/minilm --json")]
+pub(crate) struct Status {
+    /// One model only
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: Option<ModelRef>,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The folder is read-only. It stays in place for as long as the release is active or kept.
+
+Example:
+  llama-server --model \"$(assay path acme/minilm)/model.gguf\"")]
+pub(crate) struct PathOf {
+    /// The model
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: ModelRef,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}

@@ -1,0 +1,107 @@
+//! What the command line can say. Nothing here does anything.
+
+mod authority;
+mod catalog;
+mod device;
+mod shared;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit;
+
+pub(crate) use authority::{Keygen, KeyType, NamespaceCommand, NamespaceCreate, NamespaceList, NamespaceShow, Publish};
+pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand, TokenCreate, TokenList, TokenRevoke};
+pub(crate) use device::{
+    Check, HeldModel, PathOf, Pull, Rollback, Status, TrustAdd, TrustCommand, TrustList, TrustShow, Update, Verify,
+};
+pub(crate) use shared::{AuthorityArgs, ChainArgs, DeviceArgs, PageArgs, RegistryArgs, StoreArgs, TokenArgs, Wanted};
+
+const TOP_EXAMPLES: &str = "\
+A publisher, once:
+  assay keygen ./authority --encrypt
+  assay namespace create acme --authority ./authority --registry https://models.example.org
+  assay publish ./minilm acme/minilm@1.0.0 --authority ./authority --registry https://models.example.org
+
+A device:
+  assay trust add acme --registry https://models.example.org --fingerprint 3f9c...
+  assay pull acme/minilm
+  ls \"$(assay path acme/minilm)\"
+
+Environment:
+  ASSAY_REGISTRY    the registry's address, where a command needs one and --registry is not given
+  ASSAY_TOKEN       the token; it is sent to ASSAY_REGISTRY only, where that is set
+  ASSAY_STORE       the device's store
+  ASSAY_AUTHORITY   the authority's folder
+  ASSAY_PASSPHRASE  the passphrase of encrypted keys";
+
+/// Publish models that devices can trust, and use models without trusting who hosts them.
+#[derive(Debug, Parser)]
+#[command(name = "assay", version, after_help = TOP_EXAMPLES, after_long_help = exit::with_table(TOP_EXAMPLES))]
+#[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) show: Show,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are shown.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Show {
+    /// Print one JSON document on standard output, also for errors
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Show the evidence of every stage
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    /// Print nothing but what was asked for: no progress bars
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an authority's keys in a new folder
+    Keygen(Keygen),
+    /// Create and look at namespaces
+    #[command(subcommand)]
+    Namespace(NamespaceCommand),
+    /// Sign a folder as a release and publish it
+    Publish(Publish),
+    /// Choose which namespaces this device trusts
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// Ask whether this device may use a release, without fetching it
+    Check(Check),
+    /// Fetch a release, check every byte of it, and make it active
+    Pull(Pull),
+    /// Pull the release that is highest in order
+    Update(Update),
+    /// Check every byte of a model that lies on this device
+    Verify(Verify),
+    /// Go back to a release that is kept on this device, and stay there
+    Rollback(Rollback),
+    /// Let a model that was rolled back update again
+    Resume(HeldModel),
+    /// Show which releases are active, held and kept
+    Status(Status),
+    /// Print the folder of the active release
+    Path(PathOf),
+    /// Find models on a registry
+    Search(Search),
+    /// List a model's releases on a registry
+    Releases(Releases),
+    /// Make, list and revoke a registry's tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  assay completions bash > ~/.local/share/bash-completion/completions/assay")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// List the exit codes
+    #[command(after_help = exit::table())]
+    ExitCodes,
+}
