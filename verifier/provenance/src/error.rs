@@ -27,6 +27,9 @@ pub enum ProvenanceError {
     /// The statement does not describe a model as OMS defines it.
     #[error("model signature: {0}")]
     Oms(#[from] OmsError),
+    /// The namespace's Sigstore trusted root cannot be used.
+    #[error("model signature, trust/sigstore.json: {0}")]
+    Root(#[source] SigstoreError),
     /// No permitted signer made this signature.
     #[error(
         "model signature: expected one by a permitted signer ({}), found {carried}; sign the model as a permitted signer, \

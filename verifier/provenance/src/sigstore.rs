@@ -15,8 +15,12 @@ use assay_schema::Sha256Digest;
 use assay_schema::limits::MAX_TRUST_TARGET;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use sigstore_types::bundle::VerificationMaterialContent;
 use sigstore_types::{Artifact as Input, Bundle, DerPublicKey, Sha256Hash, SignatureContent, TimeRange};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier};
+
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
 
 use crate::bundle;
 use crate::crypto::{self, CryptoError};
@@ -205,6 +209,7 @@ pub(crate) fn verify_parsed(
     now: Timestamp,
 ) -> Result<Evidence, SigstoreError> {
     crypto::install()?;
+    refuse_root_in_chain(bundle)?;
     let verifier = Verifier::new(&root.at(now)).map_err(|error| SigstoreError::Root(error.to_string()))?;
     let payload = match &bundle.content {
         SignatureContent::DsseEnvelope(envelope) => Some(bundle::in_toto(envelope)?.to_vec()),
@@ -234,6 +239,26 @@ pub(crate) fn verify_parsed(
         signed_at: result.verified_timestamps().iter().min().copied(),
         payload,
     })
+}
+
+/// Sigstore bundle, `X509CertificateChain`: signers must not put root certificates into it. The library lets them pass, since its
+/// anchors come from the trusted root alone; other clients refuse such a bundle, and so must Assay.
+fn refuse_root_in_chain(bundle: &Bundle) -> Result<(), SigstoreError> {
+    let VerificationMaterialContent::X509CertificateChain { certificates } =
+        &bundle.verification_material.content
+    else {
+        return Ok(());
+    };
+    for certificate in certificates {
+        let parsed = Certificate::from_der(certificate.raw_bytes.as_bytes())
+            .map_err(|error| SigstoreError::Bundle(format!("a malformed certificate: {error}")))?;
+        if parsed.tbs_certificate.issuer == parsed.tbs_certificate.subject {
+            return Err(SigstoreError::Bundle(
+                "a root certificate in its chain".to_owned(),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The digest that binds a statement to itself: the library insists on some artifact.

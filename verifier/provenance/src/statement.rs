@@ -120,5 +120,5 @@ pub fn signed_bytes(payload: &[u8]) -> Vec<u8> {
 
 /// A stranger's text as an error may repeat it.
 pub(crate) fn shown(text: &str) -> String {
-    text.chars().take(120).collect()
+    text.chars().take(256).collect()
 }

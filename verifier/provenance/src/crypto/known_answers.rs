@@ -24,9 +24,12 @@ const P256_MESSAGE: &[u8] = b"sample";
 const P256_SIGNATURE: &str = "3046022100efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716\
                               022100f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8";
 
+/// `Some(true)` where the provider answered rightly, `None` where it did not answer.
+type KnownAnswer = fn(&dyn CryptoProvider) -> Option<bool>;
+
 /// Passes a provider that gives every known answer.
 pub(super) fn check(provider: &dyn CryptoProvider) -> Result<(), CryptoError> {
-    let tests: [(&'static str, fn(&dyn CryptoProvider) -> Option<bool>); 5] = [
+    let tests: [(&'static str, KnownAnswer); 5] = [
         ("the SHA-256 of \"abc\" (FIPS 180-4)", hashes),
         ("a right Ed25519 signature (RFC 8032 7.1)", |p| {
             ed25519(p, ED25519_MESSAGE)
@@ -81,4 +84,87 @@ fn p256(provider: &dyn CryptoProvider, message: &[u8]) -> Option<bool> {
         .verify_prehashed(scheme, &key, digest.as_bytes(), &signature)
         .is_ok();
     (whole == prehashed).then_some(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use sigstore_crypto::{Error, HashContext};
+
+    use super::*;
+    use crate::crypto::RustCrypto;
+
+    /// Answers as `RustCrypto` does, but for one lie.
+    #[derive(Debug)]
+    enum Liar {
+        RefusesEd25519,
+        AcceptsEd25519,
+        RefusesP256,
+        AcceptsP256,
+        AcceptsPrehashed,
+        HashesWrongly,
+    }
+
+    impl CryptoProvider for Liar {
+        fn hash(&self, algorithm: HashAlgorithm) -> Result<Box<dyn HashContext>, Error> {
+            let mut hash = RustCrypto.hash(algorithm)?;
+            if matches!(self, Self::HashesWrongly) {
+                hash.update(b"salt");
+            }
+            Ok(hash)
+        }
+
+        fn verify_raw(
+            &self,
+            scheme: SigningScheme,
+            key: &[u8],
+            data: &[u8],
+            signature: &[u8],
+        ) -> Result<(), Error> {
+            match (self, scheme) {
+                (Self::AcceptsEd25519, SigningScheme::Ed25519)
+                | (Self::AcceptsP256, SigningScheme::EcdsaP256Sha256) => Ok(()),
+                (Self::RefusesEd25519, SigningScheme::Ed25519)
+                | (Self::RefusesP256, SigningScheme::EcdsaP256Sha256) => {
+                    Err(Error::Verification("no".to_owned()))
+                }
+                _ => RustCrypto.verify_raw(scheme, key, data, signature),
+            }
+        }
+
+        fn verify_prehashed(
+            &self,
+            scheme: SigningScheme,
+            key: &[u8],
+            digest: &[u8],
+            signature: &[u8],
+        ) -> Result<(), Error> {
+            match self {
+                Self::AcceptsPrehashed => Ok(()),
+                _ => RustCrypto.verify_prehashed(scheme, key, digest, signature),
+            }
+        }
+    }
+
+    #[test]
+    fn passes_the_provider_of_this_crate() {
+        check(&RustCrypto).unwrap();
+    }
+
+    #[test]
+    fn refuses_every_liar() {
+        let liars = [
+            (Liar::HashesWrongly, "SHA-256"),
+            (Liar::RefusesEd25519, "right Ed25519"),
+            (Liar::AcceptsEd25519, "wrong Ed25519"),
+            (Liar::RefusesP256, "right P-256"),
+            (Liar::AcceptsP256, "wrong P-256"),
+            (Liar::AcceptsPrehashed, "wrong P-256"),
+        ];
+        for (liar, expected) in liars {
+            let Err(CryptoError::WrongAnswer { test, .. }) = check(&liar) else {
+                panic!("{liar:?} passed");
+            };
+            assert!(test.contains(expected), "{liar:?}: {test}");
+        }
+    }
 }

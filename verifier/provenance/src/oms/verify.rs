@@ -103,29 +103,17 @@ pub fn verify_model_signature(
         carried @ Carried::Certificate { .. } => {
             // The library wants to know the artifact: the list, whose digest is the subject.
             let listing = read_listing(payload)?;
-            let (signer, evidence) = signed_by_certificate(
-                &bundle,
-                listing.subject_digest,
-                permitted,
-                sigstore_root,
-                now,
+            let root = sigstore_root
+                .map(TrustedRoot::read)
+                .transpose()
+                .map_err(ProvenanceError::Root)?;
+            let claim = Claim {
+                bundle: &bundle,
+                subject_digest: listing.subject_digest,
                 carried,
-            )?;
-            let SignerIdentity::Sigstore { issuer, subject } = signer.identity.clone() else {
-                return Err(ProvenanceError::NotPermitted {
-                    carried: bundle::carried(&bundle),
-                    permitted: vec![Attempt {
-                        signer: signer.name.clone(),
-                        reason: Mismatch::SignsByKey,
-                    }],
-                });
             };
-            Ok(verified(
-                signer,
-                SignedBy::Sigstore { subject, issuer },
-                listing,
-                evidence.signed_at,
-            ))
+            let (signer, signed_by, evidence) = signed_by_certificate(claim, permitted, root.as_ref(), now)?;
+            Ok(verified(signer, signed_by, listing, evidence.signed_at))
         }
     }
 }
@@ -181,32 +169,35 @@ fn signed_by_key<'a>(
     })
 }
 
-fn signed_by_certificate<'a>(
-    bundle: &Bundle,
+/// A certificate's signature over a list of files, not verified yet.
+struct Claim<'a> {
+    bundle: &'a Bundle,
     subject_digest: Sha256Digest,
-    permitted: &[&'a Signer],
-    root: Option<&[u8]>,
-    now: Timestamp,
     carried: Carried,
-) -> Result<(&'a Signer, Evidence), ProvenanceError> {
+}
+
+fn signed_by_certificate<'a>(
+    claim: Claim<'_>,
+    permitted: &[&'a Signer],
+    root: Option<&TrustedRoot>,
+    now: Timestamp,
+) -> Result<(&'a Signer, SignedBy, Evidence), ProvenanceError> {
+    let artifact = Artifact::Digest(claim.subject_digest);
     let mut attempts = Vec::new();
     for signer in permitted {
         let reason = match (&signer.identity, root) {
             (SignerIdentity::Key { .. }, _) => Mismatch::SignsByKey,
             (SignerIdentity::Sigstore { .. }, None) => Mismatch::NoRoot,
             (SignerIdentity::Sigstore { issuer, subject }, Some(root)) => {
-                let tried = TrustedRoot::read(root).and_then(|root| {
-                    let artifact = Artifact::Digest(subject_digest);
-                    sigstore::verify_parsed(
-                        bundle,
-                        artifact,
-                        Expected::Identity { subject, issuer },
-                        &root,
-                        now,
-                    )
-                });
-                match tried {
-                    Ok(evidence) => return Ok((signer, evidence)),
+                let expected = Expected::Identity { subject, issuer };
+                match sigstore::verify_parsed(claim.bundle, artifact, expected, root, now) {
+                    Ok(evidence) => {
+                        let signed_by = SignedBy::Sigstore {
+                            subject: subject.clone(),
+                            issuer: issuer.clone(),
+                        };
+                        return Ok((signer, signed_by, evidence));
+                    }
                     Err(error) => error.into(),
                 }
             }
@@ -217,7 +208,7 @@ fn signed_by_certificate<'a>(
         });
     }
     Err(ProvenanceError::NotPermitted {
-        carried,
+        carried: claim.carried,
         permitted: attempts,
     })
 }
