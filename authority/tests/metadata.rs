@@ -200,6 +200,44 @@ fn signatures_of_several_holders_come_together() {
 }
 
 #[test]
+fn a_file_of_another_role_gets_no_signature() {
+    let keys = Keys::new();
+    let targets = Targets::top_level(digest(1), now())
+        .unwrap()
+        .sign(&[&keys.targets[0]], None)
+        .unwrap();
+    for role in ["root", "snapshot", "model.minilm.0"] {
+        let result = add_signature(&targets.bytes, &keys.targets[1], role, None);
+        assert!(
+            matches!(result, Err(MetadataError::Field { .. })),
+            "{role}: {result:?}"
+        );
+    }
+    assert!(
+        add_signature(
+            &targets.bytes,
+            &keys.targets[1],
+            "targets",
+            Some(&keys.targets_keys())
+        )
+        .is_ok()
+    );
+    assert!(add_signature(b"{}", &keys.targets[1], "targets", None).is_err());
+}
+
+#[test]
+fn a_file_that_every_device_would_find_too_long_is_not_signed() {
+    let files = (0..40_000)
+        .map(|i| (format!("model.m.{i}.json"), FileMeta::of(1, b"")))
+        .collect();
+    let snapshot = Snapshot::new(digest(1), 1, now(), &files).unwrap();
+    assert!(matches!(
+        snapshot.sign(&[&key()]),
+        Err(MetadataError::Field { .. })
+    ));
+}
+
+#[test]
 fn a_rotation_is_signed_by_old_and_new_keys_and_forgets_the_old() {
     let keys = Keys::new();
     let old = root(&keys);

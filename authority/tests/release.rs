@@ -12,12 +12,12 @@ use assay_authority::metadata::Delegation;
 use assay_authority::namespace::CreatedNamespace;
 use assay_authority::release::{
     Authority, FileHasher, HashedFile, PublishError, PublishRelease, ReleaseDraft, build_manifest,
-    publish_release,
+    delegate_block, publish_release,
 };
 use assay_authority::{MetadataError, RoleKeys, SigningKey, Targets};
 use assay_schema::api::Publication;
 use assay_schema::limits::CHUNK_SIZE;
-use assay_schema::tuf::DelegationTerms;
+use assay_schema::tuf::{DelegationTerms, ModelRole};
 use assay_schema::{ChunkIndex, ReleaseManifest, ReleaseOrder, Sha256Digest};
 use common::{Keys, digest, key, now};
 use proptest::prelude::*;
@@ -221,6 +221,59 @@ fn an_epoch_that_the_authority_did_not_permit_is_refused() {
     assert!(
         matches!(result, Err(PublishError::Epoch { max_epoch: 1, .. })),
         "{result:?}"
+    );
+}
+
+#[test]
+fn the_authority_permits_a_new_epoch_and_another_publisher() {
+    let mut world = World::published(&|w| w.manifest("1.0.0", 1, 1, b"w"));
+    world.publisher = key();
+    let delegation = Delegation {
+        terms: DelegationTerms { max_epoch: 2 },
+        ..world.delegation()
+    };
+    let signers = [&world.keys.targets[1]];
+    let root = world.namespace.body.root.as_bytes();
+    let authority = Authority {
+        root,
+        signers: &signers,
+        delegation: &delegation,
+    };
+    let role = ModelRole::parse(ROLE).unwrap();
+    let file = delegate_block(&world.targets, &role, &authority, now()).unwrap();
+    assert_eq!(file.parent, Some(sha256(&world.targets)));
+    let without = Authority {
+        signers: &[],
+        ..authority
+    };
+    let result = delegate_block(&world.targets, &role, &without, now());
+    assert!(
+        matches!(
+            result,
+            Err(PublishError::Metadata(MetadataError::NotEnough { .. }))
+        ),
+        "{result:?}"
+    );
+    let result = delegate_block(world.role.as_ref().unwrap(), &role, &authority, now());
+    assert!(
+        matches!(result, Err(PublishError::Elsewhere { .. })),
+        "{result:?}"
+    );
+    world.accept(&Publication {
+        roles: [("targets".to_owned(), file)].into(),
+    });
+    let publication = world
+        .publish(&world.manifest("2.0.0", 2, 2, b"x"), false)
+        .unwrap()
+        .unwrap();
+    world.accept(&publication);
+    assert_eq!(
+        Targets::read(world.role.as_ref().unwrap())
+            .unwrap()
+            .targets()
+            .unwrap()
+            .len(),
+        2
     );
 }
 

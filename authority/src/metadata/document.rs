@@ -1,7 +1,7 @@
 //! What all roles' `signed` parts have in common.
 
 use assay_schema::Sha256Digest;
-use assay_schema::limits::MAX_INTEGER;
+use assay_schema::limits::{MAX_INTEGER, MAX_ROOT, MAX_SNAPSHOT, MAX_TARGETS, MAX_TIMESTAMP};
 use assay_schema::tuf::{Binding, FIELD, SPEC_VERSION};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -140,8 +140,23 @@ impl Document {
         self.set_expires(expires)
     }
 
+    /// Signs, unless every device would refuse the file for its length.
     pub(super) fn sign(&self, keys: &[&SigningKey]) -> Result<Signed, MetadataError> {
+        let limit = match self.role.as_str() {
+            "root" => MAX_ROOT,
+            "snapshot" => MAX_SNAPSHOT,
+            "timestamp" => MAX_TIMESTAMP,
+            _ => MAX_TARGETS,
+        };
         let bytes = signed::sign_value(&self.role, &Value::Object(self.signed.clone()), keys)?;
+        if bytes.len() as u64 > limit {
+            return Err(field(
+                &self.role,
+                "length",
+                format!("at most {limit} bytes"),
+                bytes.len(),
+            ));
+        }
         Ok(Signed {
             role: self.role.clone(),
             version: self.version()?,

@@ -6,7 +6,7 @@ use assay_schema::Sha256Digest;
 use assay_schema::api::SignedRole;
 use assay_schema::canonical::{self, JsonError};
 use assay_schema::limits::MAX_TARGETS;
-use assay_schema::tuf::metadata_file;
+use assay_schema::tuf::{FIELD, metadata_file};
 use serde_json::{Map, Value};
 
 use super::error::{MetadataError, field};
@@ -81,7 +81,7 @@ pub fn sign_value(role: &str, signed: &Value, keys: &[&SigningKey]) -> Result<Ve
 /// file stays. `listed` are the role's keys where they are known; the key must be one of them.
 ///
 /// # Errors
-/// [`MetadataError::NotListed`], or the bytes are no metadata.
+/// [`MetadataError::NotListed`], [`MetadataError::Field`] for metadata of another role, or the bytes are no metadata.
 pub fn add_signature(
     bytes: &[u8],
     key: &SigningKey,
@@ -92,9 +92,19 @@ pub fn add_signature(
         listed.require_listed(role, &[key])?;
     }
     let envelope = read_envelope(role, bytes, MAX_TARGETS)?;
-    let version = envelope
-        .get("signed")
-        .and_then(|signed| signed.get("version"))
+    let signed = envelope.get("signed").unwrap_or(&Value::Null);
+    // Only root metadata carries no binding, and what says that it is for another role is not signed for this one.
+    let pointer = if role == "root" {
+        "/_type".to_owned()
+    } else {
+        format!("/{FIELD}/role")
+    };
+    let found = signed.pointer(&pointer).and_then(Value::as_str).unwrap_or("none");
+    if found != role {
+        return Err(field(role, "role of the file", role, found));
+    }
+    let version = signed
+        .get("version")
         .and_then(Value::as_u64)
         .ok_or_else(|| field(role, "version", "a number", "none"))?;
     let bytes = sign_envelope(role, envelope, &[key])?;

@@ -4,7 +4,7 @@ mod files;
 mod publish;
 
 pub use files::{FileHasher, HashedFile};
-pub use publish::{Authority, PublishError, PublishRelease, publish_release};
+pub use publish::{Authority, PublishError, PublishRelease, delegate_block, publish_release};
 
 use assay_schema::manifest::{AttestationRef, BadManifest, FileEntry, ReleaseManifest, VERSION};
 use assay_schema::{ModelName, ReleaseOrder, Sha256Digest, VersionName};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_schema::ReleaseOrder;
-use assay_schema::api::Publication;
+use assay_schema::api::{Publication, SignedRole};
 use assay_schema::manifest::{BadManifest, ReleaseManifest};
 use assay_schema::tuf::ModelRole;
 use jiff::Timestamp;
@@ -23,7 +23,8 @@ pub struct PublishRelease<'a> {
     pub manifest: &'a [u8],
     /// Keys of the role, at least its threshold.
     pub publishers: &'a [&'a SigningKey],
-    /// Who may delegate the block, if that is needed and at hand.
+    /// Who may delegate the block, if they are at hand. Used only when nobody has delegated it; [`delegate_block`] changes a
+    /// delegation that is there.
     pub authority: Option<Authority<'a>>,
     /// The time from which expiry counts.
     pub now: Timestamp,
@@ -104,7 +105,7 @@ pub fn publish_release(request: &PublishRelease<'_>) -> Result<Option<Publicatio
     let manifest = ReleaseManifest::parse(request.manifest)?;
     let role = ModelRole::of(&manifest.model, manifest.order);
     let name = role.name();
-    let mut top = Targets::read(request.targets)?;
+    let top = Targets::read(request.targets)?;
     same(
         "role of the targets metadata",
         TopRole::Targets.as_str(),
@@ -119,16 +120,8 @@ pub fn publish_release(request: &PublishRelease<'_>) -> Result<Option<Publicatio
         (None, Some(_), _) => return Err(PublishError::Undelegated { role: name }),
         (None, None, None) => return Err(PublishError::NotDelegated { role: name }),
         (None, None, Some(authority)) => {
-            let root = Root::read(authority.root)?;
-            let keys = root.role(TopRole::Targets)?;
-            keys.require(TopRole::Targets.as_str(), authority.signers)?;
-            top.delegate(&role, authority.delegation, &root)?;
-            top.advance(default_expiry(TopRole::Targets.as_str(), request.now)?)?;
-            let signed = top.sign(authority.signers, Some(&keys))?;
-            roles.insert(
-                signed.role.clone(),
-                signed.publish(Some(sha256(request.targets)))?,
-            );
+            let file = delegate_block(request.targets, &role, &authority, request.now)?;
+            roles.insert(TopRole::Targets.as_str().to_owned(), file);
             authority.delegation.clone()
         }
     };
@@ -168,6 +161,30 @@ pub fn publish_release(request: &PublishRelease<'_>) -> Result<Option<Publicatio
     let signed = metadata.sign(request.publishers, Some(&delegation.keys))?;
     roles.insert(name, signed.publish(parent)?);
     Ok(Some(Publication { roles }))
+}
+
+/// The next version of the top-level targets metadata, in which a block is delegated as the authority says: for the first time,
+/// or to other publishers, or with a higher `max_epoch`.
+///
+/// # Errors
+/// [`PublishError::Metadata`]: too few targets keys, or a delegation that [`Targets::delegate`] refuses.
+pub fn delegate_block(
+    targets: &[u8],
+    role: &ModelRole,
+    authority: &Authority<'_>,
+    now: Timestamp,
+) -> Result<SignedRole, PublishError> {
+    let name = TopRole::Targets.as_str();
+    let root = Root::read(authority.root)?;
+    let keys = root.role(TopRole::Targets)?;
+    keys.require(name, authority.signers)?;
+    let mut top = Targets::read(targets)?;
+    same("role of the targets metadata", name, top.role())?;
+    top.delegate(role, authority.delegation, &root)?;
+    top.advance(default_expiry(name, now)?)?;
+    Ok(top
+        .sign(authority.signers, Some(&keys))?
+        .publish(Some(sha256(targets)))?)
 }
 
 /// Lists the manifest; false if it was listed.
