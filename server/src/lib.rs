@@ -50,5 +50,16 @@ pub fn configure(cfg: &mut ServiceConfig) {
     publish::configure(cfg);
     distribute::configure(cfg);
     openapi::configure(cfg);
+    // Paths that two rooms share: one writes, one reads.
+    cfg.service(
+        web::resource("/v1/namespaces/{namespace}")
+            .route(publish::namespace_route())
+            .route(distribute::namespace_route()),
+    )
+    .service(
+        web::resource("/v1/namespaces/{namespace}/models/{model}/releases/{version}")
+            .route(publish::release_route())
+            .route(distribute::release_route()),
+    );
     cfg.default_service(web::to(problem::no_such_path));
 }

@@ -14,6 +14,7 @@ use assay_schema::problem::{MEDIA_TYPE, Problem, ProblemKind};
 
 use crate::blobs::BlobError;
 use crate::persistence::DatabaseError;
+use crate::state::StartError;
 use crate::steps::Stopped;
 
 /// An error as the API answers it. What happened inside stays in the log; the answer tells the asker what to do.
@@ -155,6 +156,16 @@ impl From<BlobError> for ApiError {
                 )
             }
             _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<StartError> for ApiError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Database(error) => error.into(),
+            StartError::Blobs(error) => error.into(),
+            other => Self::internal(other),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::problem::{self, ApiError};
 use crate::rate::{self, Limits};
 use crate::state::{AppState, StartError};
-use crate::{auth, store};
+use crate::{auth, publish, store};
 
 /// How often clients that ask no more are forgotten.
 const FORGET: Duration = Duration::from_secs(60);
@@ -91,6 +91,7 @@ pub async fn start(state: AppState) -> Result<Running, RunError> {
 }
 
 fn background(state: &AppState, limits: Limits) {
+    publish::resign::start(state);
     state.tasks.every(FORGET, move || {
         let limits = limits.clone();
         async move { limits.forget_idle() }

@@ -1,0 +1,193 @@
+//! Check bundles that were assembled before: an unchanged device costs one read of the namespace's revision.
+//!
+//! A bundle depends on nothing but its [`Key`], so an entry is never wrong; a new revision has new keys, and what no longer is
+//! asked for goes when the space is needed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use assay_schema::{ModelName, Sha256Digest, VersionName};
+use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// What a bundle depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The namespace's identity.
+    pub identity: Sha256Digest,
+    /// The namespace's revision.
+    pub revision: u64,
+    /// The device's root version, at most the current one.
+    pub root: u64,
+    /// The model.
+    pub model: ModelName,
+    /// The version asked for.
+    pub version: Option<VersionName>,
+}
+
+/// An assembled bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assembled {
+    /// Its JSON.
+    pub bytes: Bytes,
+    /// SHA-256 of the JSON: its entity tag.
+    pub sha256: Sha256Digest,
+}
+
+/// A bounded store of bundles, least recently asked for first out.
+#[derive(Debug)]
+pub struct BundleCache {
+    limit: usize,
+    inner: Mutex<Inner>,
+    assembling: Semaphore,
+}
+
+/// Bundles that are assembled at the same time; each may need tens of megabytes.
+const ASSEMBLING: usize = 4;
+/// Namespaces whose newest root is remembered.
+const ROOTS: usize = 100_000;
+
+#[derive(Debug, Default)]
+struct Inner {
+    used: usize,
+    clock: u64,
+    entries: HashMap<Key, (u64, Arc<Assembled>)>,
+    /// By identity: a revision and the version of its root.
+    roots: HashMap<Sha256Digest, (u64, u64)>,
+}
+
+impl BundleCache {
+    /// A cache of at most `limit` bytes of bundles.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            inner: Mutex::default(),
+            assembling: Semaphore::new(ASSEMBLING),
+        }
+    }
+
+    /// Waits for one's turn to assemble a bundle.
+    pub async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.assembling.acquire().await.ok()
+    }
+
+    /// The version of a namespace's newest root at this revision, where it is known.
+    pub fn newest_root(&self, identity: &Sha256Digest, revision: u64) -> Option<u64> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner
+            .roots
+            .get(identity)
+            .filter(|(at, _)| *at == revision)
+            .map(|(_, root)| *root)
+    }
+
+    /// Remembers the version of a namespace's newest root.
+    pub fn set_newest_root(&self, identity: Sha256Digest, revision: u64, root: u64) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.roots.len() >= ROOTS {
+            inner.roots.clear();
+        }
+        inner.roots.insert(identity, (revision, root));
+    }
+
+    /// A bundle that was put here.
+    pub fn get(&self, key: &Key) -> Option<Arc<Assembled>> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.clock += 1;
+        let now = inner.clock;
+        let (used, bundle) = inner.entries.get_mut(key)?;
+        *used = now;
+        Some(Arc::clone(bundle))
+    }
+
+    /// Keeps a bundle, and drops what has to go for it. One that is larger than a quarter of the cache is not kept.
+    pub fn put(&self, key: Key, bundle: Arc<Assembled>) {
+        let size = bundle.bytes.len();
+        if size > self.limit / 4 {
+            return;
+        }
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        // Older revisions of the same question are never asked for again.
+        let stale: Vec<_> = inner
+            .entries
+            .keys()
+            .filter(|k| k.identity == key.identity && k.revision < key.revision)
+            .cloned()
+            .collect();
+        for old in stale {
+            inner.remove(&old);
+        }
+        inner.remove(&key);
+        while inner.used + size > self.limit {
+            let oldest = inner
+                .entries
+                .iter()
+                .min_by_key(|(_, (used, _))| *used)
+                .map(|(k, _)| k.clone());
+            match oldest {
+                Some(oldest) => inner.remove(&oldest),
+                None => return,
+            }
+        }
+        inner.clock += 1;
+        let now = inner.clock;
+        inner.used += size;
+        inner.entries.insert(key, (now, bundle));
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, key: &Key) {
+        if let Some((_, bundle)) = self.entries.remove(key) {
+            self.used -= bundle.bytes.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(model: &str, revision: u64) -> Key {
+        Key {
+            identity: Sha256Digest::new([1; 32]),
+            revision,
+            root: 1,
+            model: model.parse().unwrap(),
+            version: None,
+        }
+    }
+
+    fn bundle(size: usize) -> Arc<Assembled> {
+        Arc::new(Assembled {
+            bytes: vec![0; size].into(),
+            sha256: Sha256Digest::new([0; 32]),
+        })
+    }
+
+    #[test]
+    fn the_least_recently_asked_for_goes_first() {
+        let cache = BundleCache::new(100);
+        for model in ["a", "b", "c", "d"] {
+            cache.put(key(model, 1), bundle(25));
+        }
+        assert!(cache.get(&key("a", 1)).is_some());
+        cache.put(key("e", 1), bundle(25));
+        assert!(cache.get(&key("a", 1)).is_some());
+        assert!(cache.get(&key("b", 1)).is_none());
+        assert!(cache.get(&key("e", 1)).is_some());
+    }
+
+    #[test]
+    fn a_new_revision_replaces_the_old_and_large_bundles_are_not_kept() {
+        let cache = BundleCache::new(100);
+        cache.put(key("a", 1), bundle(10));
+        cache.put(key("a", 2), bundle(10));
+        assert!(cache.get(&key("a", 1)).is_none());
+        assert!(cache.get(&key("a", 2)).is_some());
+        cache.put(key("b", 2), bundle(26));
+        assert!(cache.get(&key("b", 2)).is_none());
+        assert!(cache.get(&key("a", 2)).is_some());
+    }
+}

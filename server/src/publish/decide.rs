@@ -1,0 +1,457 @@
+//! Whether a publication may replace what stands: names, parents, versions, and that no release changes or vanishes.
+//!
+//! Nothing here reads the database or judges a signature: what stands and what was sent come in, a decision goes out. The
+//! device's own verifier judges the outcome afterwards.
+
+use std::collections::BTreeMap;
+
+use assay_schema::api::{Publication, RoleState};
+use assay_schema::limits::MAX_TRUST_TARGET;
+use assay_schema::tuf::ModelRole;
+use assay_schema::{Sha256Digest, VersionName};
+
+use crate::metadata::{self, BadMetadata, Target, TargetsFile, sha256};
+
+/// The top-level targets role.
+pub const TARGETS: &str = "targets";
+
+/// A role whose files publishers sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignedBy {
+    /// The authority: delegations and `trust/*`.
+    Targets,
+    /// A model's publishers.
+    Model(ModelRole),
+}
+
+/// A file that a publication brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRole {
+    /// The role's name.
+    pub name: String,
+    /// What kind of role it is.
+    pub role: SignedBy,
+    /// The exact bytes.
+    pub bytes: String,
+    /// SHA-256 of the bytes.
+    pub sha256: Sha256Digest,
+    /// SHA-256 of the file that it replaces.
+    pub parent: Option<Sha256Digest>,
+    /// What it says.
+    pub file: TargetsFile,
+}
+
+/// A release that a publication lists for the first time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRelease {
+    /// The role that lists it.
+    pub role: ModelRole,
+    /// Its version.
+    pub version: VersionName,
+    /// Its manifest, as listed.
+    pub target: Target,
+}
+
+/// A publication that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum BadPublication {
+    /// A file has not the form of a targets file.
+    #[error(transparent)]
+    Metadata(#[from] BadMetadata),
+    /// It names no role.
+    #[error(
+        "publication: expected at least one role, found none; send the signed targets files under `roles`"
+    )]
+    Empty,
+    /// Root rotation goes another way.
+    #[error(
+        "publication: root cannot be replaced here yet; expected `targets` or `model.<model>.<block>`, found root. \
+         Publish the other roles without it"
+    )]
+    Root,
+    /// A role that no publisher signs.
+    #[error(
+        "publication: expected `targets` or `model.<model>.<block>`, found {0:?}; the registry signs snapshot and \
+         timestamp itself"
+    )]
+    Role(String),
+    /// A role lists a path that is not its own.
+    #[error(
+        "{role} metadata: expected only {expected}, found target {path:?}; list it in the role that it belongs to"
+    )]
+    Path {
+        /// The role.
+        role: String,
+        /// What it may list.
+        expected: String,
+        /// What it lists.
+        path: String,
+    },
+    /// A model's role without a release.
+    #[error(
+        "{role} metadata: expected at least one release, found none; sign the role with its first release"
+    )]
+    NoRelease {
+        /// The role.
+        role: String,
+    },
+    /// Versions rise one by one.
+    #[error(
+        "{role} metadata: version: expected {expected}, found {found}; sign it again with version {expected}"
+    )]
+    Version {
+        /// The role.
+        role: String,
+        /// One more than the current file's.
+        expected: u64,
+        /// The file's.
+        found: u64,
+    },
+    /// A release that was published never changes.
+    #[error(
+        "{role} metadata: {path}: expected sha256 {expected} as published, found {found}; a release never changes, \
+         publish a new version"
+    )]
+    Changed {
+        /// The role.
+        role: String,
+        /// The target.
+        path: String,
+        /// As published.
+        expected: Sha256Digest,
+        /// As sent: a digest, or "none".
+        found: String,
+    },
+    /// A target under `trust/` that devices would refuse for its size.
+    #[error(
+        "{role} metadata: {path}: expected at most {MAX_TRUST_TARGET} bytes, found {found}; make it smaller"
+    )]
+    TrustSize {
+        /// The role.
+        role: String,
+        /// The target.
+        path: String,
+        /// Bytes.
+        found: u64,
+    },
+}
+
+/// What a publication is, next to what stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Every file replaces the current one.
+    Next,
+    /// Some role's current file is not the one that was built upon.
+    Stale,
+}
+
+/// Reads what was sent.
+///
+/// # Errors
+/// A role or file that cannot be published.
+pub fn read(publication: Publication) -> Result<Vec<NewRole>, BadPublication> {
+    if publication.roles.is_empty() {
+        return Err(BadPublication::Empty);
+    }
+    publication
+        .roles
+        .into_iter()
+        .map(|(name, sent)| read_role(name, sent.metadata, sent.parent))
+        .collect()
+}
+
+/// Reads one targets file of the role of this name.
+///
+/// # Errors
+/// A role or file that cannot be published.
+pub fn read_role(
+    name: String,
+    bytes: String,
+    parent: Option<Sha256Digest>,
+) -> Result<NewRole, BadPublication> {
+    let role = match (name.as_str(), ModelRole::parse(&name)) {
+        (TARGETS, _) => SignedBy::Targets,
+        ("root", _) => return Err(BadPublication::Root),
+        (_, Some(role)) => SignedBy::Model(role),
+        _ => return Err(BadPublication::Role(name.chars().take(120).collect())),
+    };
+    let file = TargetsFile::parse(&name, bytes.as_bytes())?;
+    let new = NewRole {
+        sha256: sha256(bytes.as_bytes()),
+        name,
+        role,
+        bytes,
+        parent,
+        file,
+    };
+    new.check_paths()?;
+    Ok(new)
+}
+
+/// Compares parents and versions with what stands.
+///
+/// # Errors
+/// A version that does not follow its parent's.
+pub fn compare(new: &[NewRole], current: &BTreeMap<String, RoleState>) -> Result<Standing, BadPublication> {
+    if new
+        .iter()
+        .any(|role| current.get(&role.name).map(|c| c.sha256) != role.parent)
+    {
+        return Ok(Standing::Stale);
+    }
+    for role in new {
+        // TUF 5.4.3, 5.6.3 let versions skip; one by one shows every signer that nothing came in between.
+        let expected = current.get(&role.name).map_or(1, |c| c.version.saturating_add(1));
+        if role.file.version != expected {
+            let found = role.file.version;
+            return Err(BadPublication::Version {
+                role: role.name.clone(),
+                expected,
+                found,
+            });
+        }
+    }
+    Ok(Standing::Next)
+}
+
+impl NewRole {
+    fn check_paths(&self) -> Result<(), BadPublication> {
+        match &self.role {
+            SignedBy::Targets => self.file.targets.iter().try_for_each(|(path, target)| {
+                let name = path.strip_prefix("trust/").unwrap_or_default();
+                if !trust_name(name) {
+                    return Err(self.bad_path("trust/<name>", path));
+                }
+                if target.length > MAX_TRUST_TARGET {
+                    let (role, path, found) = (self.name.clone(), path.clone(), target.length);
+                    return Err(BadPublication::TrustSize { role, path, found });
+                }
+                Ok(())
+            }),
+            SignedBy::Model(_) if self.file.targets.is_empty() => Err(BadPublication::NoRelease {
+                role: self.name.clone(),
+            }),
+            SignedBy::Model(role) => {
+                self.file
+                    .targets
+                    .keys()
+                    .try_for_each(|path| match release(role, path) {
+                        Some(_) => Ok(()),
+                        None => Err(self.bad_path(&role.pattern(), path)),
+                    })
+            }
+        }
+    }
+
+    fn bad_path(&self, expected: &str, path: &str) -> BadPublication {
+        BadPublication::Path {
+            role: self.name.clone(),
+            expected: expected.to_owned(),
+            path: path.chars().take(200).collect(),
+        }
+    }
+
+    /// The releases that this file lists and the file before it did not.
+    ///
+    /// # Errors
+    /// A release that the file before it lists is changed or gone.
+    pub fn new_releases(&self, before: Option<&TargetsFile>) -> Result<Vec<NewRelease>, BadPublication> {
+        let SignedBy::Model(role) = &self.role else {
+            return Ok(Vec::new());
+        };
+        let nothing = BTreeMap::new();
+        let before = before.map_or(&nothing, |file| &file.targets);
+        for (path, old) in before {
+            let found = match self.file.targets.get(path) {
+                Some(new) if new == old => continue,
+                Some(new) if new.sha256 == old.sha256 => "another length or note".to_owned(),
+                Some(new) => new.sha256.to_string(),
+                None => "none".to_owned(),
+            };
+            let (role, path, expected) = (self.name.clone(), path.clone(), old.sha256);
+            return Err(BadPublication::Changed {
+                role,
+                path,
+                expected,
+                found,
+            });
+        }
+        Ok(self
+            .file
+            .targets
+            .iter()
+            .filter(|(path, _)| !before.contains_key(*path))
+            .filter_map(|(path, target)| {
+                let version = release(role, path)?;
+                Some(NewRelease {
+                    role: role.clone(),
+                    version,
+                    target: target.clone(),
+                })
+            })
+            .collect())
+    }
+
+    /// The targets under `trust/` that the file lists.
+    pub fn trust_targets(&self) -> impl Iterator<Item = (&String, &Target)> {
+        let listed = matches!(self.role, SignedBy::Targets).then_some(&self.file.targets);
+        listed.into_iter().flatten()
+    }
+}
+
+/// The release of which a path is the manifest, if it is this role's own.
+pub fn release(role: &ModelRole, path: &str) -> Option<VersionName> {
+    metadata::version_in_path(role.pattern().strip_suffix("/*")?, path)
+}
+
+/// One path component of harmless characters.
+fn trust_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 128
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_schema::api::SignedRole;
+    use serde_json::json;
+
+    fn digest(n: u8) -> Sha256Digest {
+        Sha256Digest::new([n; 32])
+    }
+
+    fn file(version: u64, targets: &[(&str, u8)]) -> String {
+        let targets: BTreeMap<_, _> = targets
+            .iter()
+            .map(|(path, n)| (*path, json!({"length": 10, "hashes": {"sha256": digest(*n)}})))
+            .collect();
+        json!({"signatures": [], "signed": {"_type": "targets", "spec_version": "1.0.31", "version": version,
+            "expires": "2027-01-01T00:00:00Z", "targets": targets}})
+        .to_string()
+    }
+
+    fn one(name: &str, bytes: String, parent: Option<Sha256Digest>) -> Result<Vec<NewRole>, BadPublication> {
+        let role = SignedRole {
+            metadata: bytes,
+            parent,
+        };
+        read(Publication {
+            roles: BTreeMap::from([(name.to_owned(), role)]),
+        })
+    }
+
+    fn model_role(version: u64, targets: &[(&str, u8)]) -> NewRole {
+        one("model.m.0", file(version, targets), None).unwrap().remove(0)
+    }
+
+    #[test]
+    fn refuses_root_online_and_unknown_roles() {
+        assert!(matches!(
+            one("root", file(1, &[]), None),
+            Err(BadPublication::Root)
+        ));
+        for name in ["snapshot", "timestamp", "model.m.00", "model.m", "other", ""] {
+            assert!(
+                matches!(one(name, file(1, &[]), None), Err(BadPublication::Role(_))),
+                "{name}"
+            );
+        }
+        assert!(matches!(
+            read(Publication {
+                roles: BTreeMap::new()
+            }),
+            Err(BadPublication::Empty)
+        ));
+    }
+
+    #[test]
+    fn refuses_targets_outside_the_roles_own_folder() {
+        for path in [
+            "models/m/0/1.0.0.json",
+            "trust/",
+            "trust/a/b",
+            "trust/..",
+            "other",
+            "trust/.x",
+        ] {
+            let sent = one("targets", file(1, &[(path, 1)]), None);
+            assert!(matches!(sent, Err(BadPublication::Path { .. })), "{path}");
+        }
+        for path in [
+            "models/m/1/1.0.0.json",
+            "models/n/0/1.json",
+            "models/m/0/a/b.json",
+            "models/m/0/1",
+            "trust/a",
+        ] {
+            let sent = one("model.m.0", file(1, &[(path, 1)]), None);
+            assert!(matches!(sent, Err(BadPublication::Path { .. })), "{path}");
+        }
+        assert!(one("targets", file(1, &[("trust/signers.json", 1)]), None).is_ok());
+    }
+
+    #[test]
+    fn refuses_a_model_role_without_a_release() {
+        assert!(matches!(
+            one("model.m.0", file(1, &[]), None),
+            Err(BadPublication::NoRelease { .. })
+        ));
+    }
+
+    #[test]
+    fn another_parent_is_stale_and_a_skipped_version_is_refused() {
+        let current = BTreeMap::from([(
+            "targets".to_owned(),
+            RoleState {
+                version: 3,
+                sha256: digest(9),
+            },
+        )]);
+        let send = |version, parent| one("targets", file(version, &[]), parent).unwrap();
+        assert_eq!(
+            compare(&send(4, Some(digest(9))), &current).unwrap(),
+            Standing::Next
+        );
+        assert_eq!(
+            compare(&send(4, Some(digest(8))), &current).unwrap(),
+            Standing::Stale
+        );
+        assert_eq!(compare(&send(4, None), &current).unwrap(), Standing::Stale);
+        for skipped in [3, 5, 1] {
+            let found = compare(&send(skipped, Some(digest(9))), &current);
+            assert!(
+                matches!(found, Err(BadPublication::Version { expected: 4, .. })),
+                "{skipped}"
+            );
+        }
+        let first = one("model.m.0", file(2, &[("models/m/0/1.json", 1)]), None).unwrap();
+        assert!(matches!(
+            compare(&first, &current),
+            Err(BadPublication::Version { expected: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn a_published_release_may_not_change_or_vanish() {
+        let before = model_role(1, &[("models/m/0/1.json", 1)]).file;
+        let changed = model_role(2, &[("models/m/0/1.json", 2), ("models/m/0/2.json", 3)]);
+        assert!(matches!(
+            changed.new_releases(Some(&before)),
+            Err(BadPublication::Changed { .. })
+        ));
+        let gone = model_role(2, &[("models/m/0/2.json", 3)]);
+        assert!(matches!(
+            gone.new_releases(Some(&before)),
+            Err(BadPublication::Changed { .. })
+        ));
+        let more = model_role(2, &[("models/m/0/1.json", 1), ("models/m/0/2.json", 3)]);
+        let new = more.new_releases(Some(&before)).unwrap();
+        assert_eq!(new.len(), 1);
+        assert_eq!(new[0].version.as_str(), "2");
+        assert_eq!(new[0].target.sha256, digest(3));
+    }
+}

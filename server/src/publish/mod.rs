@@ -1,0 +1,43 @@
+//! Room: namespaces, candidates, metadata, and the online roles.
+//!
+//! What comes in is signed elsewhere; this room decides whether it may stand, signs snapshot and timestamp for it, and has the
+//! device's own verifier judge the outcome before anybody sees it. The durable steps are P1 to P3 of [`crate::steps`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`create`], [`first`] | a namespace's beginning |
+//! | [`candidate`] | releases that nothing lists yet |
+//! | [`commit`], [`decide`], [`judge`], [`trust`] | publications |
+//! | [`online`], [`resign`], [`seal`] | snapshot, timestamp and their keys |
+
+pub mod candidate;
+pub mod commit;
+pub mod create;
+pub mod decide;
+pub mod error;
+pub mod first;
+pub mod handlers;
+pub mod judge;
+pub mod online;
+pub mod resign;
+pub mod seal;
+pub mod trust;
+
+use actix_web::Route;
+use actix_web::web::{self, ServiceConfig};
+
+/// Wires the room's own paths.
+pub fn configure(cfg: &mut ServiceConfig) {
+    cfg.service(web::resource("/v1/namespaces/{namespace}/keys").post(handlers::make_keys))
+        .service(web::resource("/v1/namespaces/{namespace}/metadata").post(handlers::publish_metadata));
+}
+
+/// `PUT` of a path whose `GET` is another room's.
+pub fn namespace_route() -> Route {
+    web::put().to(handlers::create_namespace)
+}
+
+/// `PUT` of a path whose `GET` is another room's.
+pub fn release_route() -> Route {
+    web::put().to(handlers::put_release)
+}
