@@ -61,7 +61,6 @@ wasm: ## the verifier for browsers and Node
 	@scripts/wasm.sh
 
 wasm-test: wasm ## the module against releases of the native publisher
-	@scripts/setup.sh python
 	@scripts/wasm-test.sh
 
 tree-check: ## what the verifier must never depend on

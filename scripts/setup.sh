@@ -8,9 +8,18 @@
 #   postgres  PostgreSQL's server, for the tests of the database layer
 #   bench     openssl, to compare with
 source "$(dirname "$0")/lib.sh"
+mkdir -p "$CACHE"
 
-# Where a part needs something of cargo's, its output must not land in this project's target folder.
-cargo_install() { say "installing $1 (some minutes, once)"; env -u CARGO_TARGET_DIR cargo install --locked --quiet --root "$TOOLS" "$@"; }
+# Installs a command with cargo, into the cache folder. Its own lock file may name a version that this machine's registry does not
+# carry (mirrors lag, versions are yanked): then cargo chooses.
+cargo_install() {
+    say "installing $1 (some minutes, once)"
+    local install=(env -u CARGO_TARGET_DIR -u RUSTFLAGS cargo install --quiet --root "$TOOLS" "$@")
+    "${install[@]}" --locked 2>"$CACHE/install.log" || "${install[@]}" || {
+        cat "$CACHE/install.log" >&2
+        die "cargo could not install $1"
+    }
+}
 
 base() {
     local missing=()
