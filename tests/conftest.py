@@ -117,8 +117,8 @@ class Registry:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             text = log.read_text()[since:] if log.exists() else ""
-            address = re.search(r"127\.0\.0\.1:(\d+)", text)
-            token = re.search(r"\b(assay_[A-Za-z0-9_-]{20,})", text)
+            address = re.search(r"listening on http://127\.0\.0\.1:(\d+)", text)
+            token = re.search(r"admin token \(shown once\): (\S+)", text)
             if token:
                 self.token = token.group(1)
             if address and self.token and self._answers(int(address.group(1))):

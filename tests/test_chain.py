@@ -103,7 +103,7 @@ def test_trust_without_a_fingerprint_needs_a_flag_and_stays_in_the_verdict(publi
 
 
 def test_a_wrong_token_is_refused(world, model):
-    env = world.env | {"ASSAY_TOKEN": "assay_" + "x" * 40}
+    env = world.env | {"ASSAY_TOKEN": world.registry.token[:-4] + "0000"}
     assay("publish", model, "acme/minilm@1.0.0", "--authority", world.authority, env=env).failed(DENIED)
 
 

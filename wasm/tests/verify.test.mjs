@@ -38,8 +38,8 @@ before(async () => {
   const port = await new Promise((resolve, reject) => {
     const look = (data) => {
       log += data;
-      const address = /127\.0\.0\.1:(\d+)/.exec(log);
-      const secret = /\b(assay_[A-Za-z0-9_-]{20,})/.exec(log);
+      const address = /listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(log);
+      const secret = /admin token \(shown once\): (\S+)/.exec(log);
       if (address && secret) {
         token = secret[1];
         resolve(address[1]);
