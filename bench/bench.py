@@ -1,0 +1,284 @@
+"""Measures the release binaries beside their peers. Run by bench/run.sh."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+BIN = Path(sys.argv[1])
+GIB = 1 << 30
+MIB = 1 << 20
+CORES = len(os.sched_getaffinity(0))
+ROUNDS = 3
+rows = []
+missed = []
+
+
+def row(what, figure, peer="", goal="", met=None):
+    """One line of the table; `met` says whether the goal is reached."""
+    mark = "" if met is None else ("met" if met else "MISSED")
+    rows.append((what, figure, peer, goal, mark))
+    if met is False:
+        missed.append(what)
+    print(f"  {what}: {figure} {peer} {goal} {mark}", file=sys.stderr, flush=True)
+
+
+def table():
+    head = ("what", "figure", "beside", "goal", "")
+    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(5)]
+    print()
+    for line in [head, tuple("-" * w for w in widths), *rows]:
+        print("  ".join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip())
+
+
+class Peak:
+    """The largest resident size that /proc saw of a process (VmHWM)."""
+
+    def __init__(self, process):
+        self.kib = 0
+        self.process = process
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self):
+        while self.process.poll() is None:
+            self.look()
+            time.sleep(0.02)
+
+    def look(self):
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:
+            return
+        if found := re.search(r"VmHWM:\s+(\d+) kB", status):
+            self.kib = max(self.kib, int(found.group(1)))
+
+    @property
+    def mib(self):
+        self.look()
+        return self.kib / 1024
+
+
+def run(*args, env=None, peak=False):
+    """Runs to the end; gives seconds, output and the peak in MiB."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        list(map(str, args)), env=os.environ | (env or {}), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    watch = Peak(process) if peak else None
+    out, err = process.communicate()
+    took = time.perf_counter() - began
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, args))}: exit code {process.returncode}\n{out}\n{err}")
+    return took, out, watch.mib if watch else 0
+
+
+def best(*args, **more):
+    """The shortest of some rounds: the machine's other work only ever adds."""
+    return min(run(*args, **more)[0] for _ in range(ROUNDS))
+
+
+class World:
+    """A registry on loopback, an authority, a device."""
+
+    def __init__(self, work):
+        self.work = work
+        log = work / "server.out"
+        self.server = subprocess.Popen(
+            [str(BIN / "assay-server"), "--listen", "127.0.0.1:0", "--data-dir", str(work / "registry")],
+            stdout=log.open("w"),
+            stderr=(work / "server.err").open("w"),
+        )
+        self.peak = Peak(self.server)
+        deadline = time.monotonic() + 60
+        while "listening on" not in (text := log.read_text()):
+            if self.server.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the registry did not start:\n{(work / 'server.err').read_text()}")
+            time.sleep(0.05)
+        self.url = re.search(r"listening on (\S+)", text).group(1)
+        self.env = {
+            "ASSAY_REGISTRY": self.url,
+            "ASSAY_TOKEN": re.search(r"admin token \(shown once\): (\S+)", text).group(1),
+            "ASSAY_AUTHORITY": str(work / "authority"),
+            "ASSAY_STORE": str(work / "device"),
+        }
+        self.assay("keygen", work / "authority")
+        created = self.assay("namespace", "create", "bench", "--json")[1]
+        self.fingerprint = json.loads(created)["identity"]
+        self.assay("trust", "add", "bench", "--fingerprint", self.fingerprint)
+
+    def assay(self, *args, store=None, **more):
+        return run(BIN / "assay", *args, env=self.env | ({"ASSAY_STORE": str(store)} if store else {}), **more)
+
+    def device(self, name):
+        store = self.work / name
+        self.assay("trust", "add", "bench", "--fingerprint", self.fingerprint, store=store)
+        return store
+
+    def stop(self):
+        self.server.send_signal(signal.SIGTERM)
+        self.server.wait()
+
+
+def content_of(store):
+    """The folder that holds the newest release's files."""
+    newest = max(store.rglob("releases/*"), key=lambda p: p.stat().st_mtime_ns)
+    return newest / "files" if (newest / "files").is_dir() else newest
+
+
+def warm(folder):
+    """Reads every file once, so that the page cache holds it."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                while file.read(8 * MIB):
+                    pass
+
+
+def openssl_rate():
+    """Bytes a second of one core, at 16 KiB: the best of some rounds."""
+    best_rate = 0
+    for _ in range(ROUNDS):
+        out = run("openssl", "speed", "-seconds", "2", "-evp", "sha256", "-bytes", "16384")[1]
+        best_rate = max(best_rate, float(re.search(r"sha256\s+([\d.]+)k", out).group(1)) * 1000)
+    return best_rate
+
+
+def verify(world):
+    """Local verification, page cache warm."""
+    size = float(os.environ.get("BENCH_MODEL", "2"))
+    shards = 4
+    folder = world.work / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    for i in range(shards):
+        with (folder / f"model-{i:05}.safetensors").open("wb") as file:
+            for _ in range(int(size * GIB / shards) // (16 * MIB)):
+                file.write(os.urandom(16 * MIB))
+    total = sum(p.stat().st_size for p in folder.iterdir())
+    world.assay("publish", folder, "bench/model@1.0.0")
+    world.assay("pull", "bench/model")
+    content = content_of(Path(world.env["ASSAY_STORE"]))
+    warm(content)
+    rate = openssl_rate()
+    ours = total / best(BIN / "assay", "verify", "bench/model", env=world.env)
+    row("openssl speed -evp sha256, 16 KiB, one core", f"{rate / 1e9:.2f} GB/s")
+    ceiling = rate * CORES
+    row(
+        f"assay verify, {total / GIB:.1f} GiB release by chunks",
+        f"{ours / 1e9:.2f} GB/s",
+        f"{ours / ceiling:.2f} x openssl x {CORES} cores",
+        ">= 0.85",
+        ours / ceiling >= 0.85,
+    )
+
+    model_signing = Path(sys.executable).parent / "model_signing"
+    key, public, signature = (world.work / n for n in ("oms.key", "oms.pub", "oms.sig"))
+    run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
+    run("openssl", "ec", "-in", key, "-pubout", "-out", public)
+    run(model_signing, "sign", "key", content, "--private_key", key, "--signature", signature)
+    warm(content)
+    theirs = total / best(model_signing, "verify", "key", content, "--signature", signature, "--public_key", public)
+    row("model_signing verify key, same files", f"{theirs / 1e9:.2f} GB/s")
+    row("assay verify over model_signing verify", f"{ours / theirs:.1f} x", "", ">= 3", ours / theirs >= 3)
+    foreign = total / best(BIN / "assay", "verify", content, "--signature", signature, "--public-key", public, env=world.env)
+    row(
+        "assay verify of the same foreign signature, whole files",
+        f"{foreign / 1e9:.2f} GB/s",
+        f"{foreign / theirs:.1f} x model_signing, {foreign / ceiling:.2f} x openssl x {CORES} cores",
+    )
+
+
+def stream(world):
+    """One large file through publish and pull: memory, and speed beside curl."""
+    size = int(float(os.environ.get("BENCH_SIZE", "8")) * GIB)
+    folder = world.work / "large"
+    folder.mkdir()
+    path = folder / "model.safetensors"
+    # Sparse on disk, but every chunk is another: the counter keeps equal chunks from being one.
+    with path.open("wb") as file:
+        file.truncate(size)
+        for at in range(0, size, MIB):
+            os.pwrite(file.fileno(), at.to_bytes(8, "little") + b"assay", at)
+    took, _, client = world.assay("publish", folder, "bench/large@1.0.0", peak=True)
+    gib = f"{size / GIB:.1f} GiB"
+    row(f"publish of {gib}: client's peak", f"{client:.0f} MiB", f"at {size / took / 1e6:.0f} MB/s", "< 100 MiB", client < 100)
+    row(f"publish of {gib}: registry's peak", f"{world.peak.mib:.0f} MiB", "", "< 100 MiB", world.peak.mib < 100)
+    path.unlink()
+    store = world.device("large-device")
+    took, _, client = world.assay("pull", "bench/large", store=store, peak=True)
+    row(f"pull of {gib}: client's peak", f"{client:.0f} MiB", f"at {size / took / 1e6:.0f} MB/s", "< 100 MiB", client < 100)
+    row(f"publish and pull of {gib}: registry's peak", f"{world.peak.mib:.0f} MiB", "", "< 100 MiB", world.peak.mib < 100)
+    digest = json.loads((content_of(store).parent / "release.json").read_text())["files"][0]["sha256"]
+    shutil.rmtree(store, onerror=force)
+    if shutil.which("curl"):
+        url = f"{world.url}/v1/namespaces/bench/blobs/{digest}"
+        plain = size / run("curl", "-sf", "-o", world.work / "plain", url)[0]
+        row("curl of the same blob to disk, unverified", f"{plain / 1e6:.0f} MB/s", f"assay pull is {size / took / plain:.2f} x")
+
+
+def check(world):
+    """Requests and bytes of a device's check."""
+    folder = world.work / "small"
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(os.urandom(3 * MIB))
+    world.assay("publish", folder, "bench/small@1.0.0")
+    for how, flags, first_goal, again_goal in (("check bundle", (), 2, 1), ("static TUF files", ("--static",), 7, 2)):
+        store = world.device(f"check-{len(flags)}")
+        count = lambda: json.loads(world.assay("check", "bench/small", "--json", *flags, store=store)[1])
+        first, again = count(), count()
+        row(f"first check by {how}", f"{first['requests']} requests", f"{first['bytes_received']} bytes", f"<= {first_goal}", first["requests"] <= first_goal)
+        fine = again["requests"] <= again_goal and (flags or again["bytes_received"] <= 1024)
+        goal = f"<= {again_goal}" + ("" if flags else ", 1 KB")
+        row(f"unchanged check by {how}", f"{again['requests']} requests", f"{again['bytes_received']} bytes", goal, bool(fine))
+
+
+def tree(_world):
+    """What the verifier depends on."""
+    done = subprocess.run([str(REPO / "scripts" / "tree-check.sh")], capture_output=True, text=True)
+    found = re.search(r"assay-verifier: (\d+) crates", done.stdout)
+    row("crates below the verifier", found.group(1) if found else "?", "", "no tokio, reqwest, hyper, ring, aws-lc", done.returncode == 0)
+
+
+def force(function, path, _error):
+    """Releases are stored read-only: their folders first."""
+    os.chmod(os.path.dirname(path), 0o700)
+    os.chmod(path, 0o700)
+    function(path)
+
+
+def main():
+    chosen = os.environ.get("BENCH_ONLY", "check,tree,verify,stream").split(",")
+    parts = {"check": check, "tree": tree, "verify": verify, "stream": stream}
+    for name in chosen:
+        if name not in parts:
+            raise SystemExit(f"BENCH_ONLY: expected {', '.join(parts)}, found {name}")
+    for name in chosen:
+        # Each part has a registry of its own, so that none sees another's memory.
+        work = Path(tempfile.mkdtemp(prefix="assay-bench-", dir=os.environ.get("BENCH_DIR")))
+        world = None
+        try:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            world = World(work)
+            parts[name](world)
+        finally:
+            if world:
+                world.stop()
+            shutil.rmtree(work, onerror=force)
+    print(f"\n{CORES} cores, {os.uname().machine}")
+    table()
+    if missed:
+        print(f"\nmissed: {'; '.join(missed)}")
+        if os.environ.get("BENCH_STRICT"):
+            raise SystemExit(1)
+
+
+main()

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Figures, each beside what it is compared with in the same run.
+#
+#   BENCH_SIZE=8      GiB of the file that is published and pulled
+#   BENCH_MODEL=2     GiB of the model that is verified
+#   BENCH_ONLY=...    verify, stream, check, tree, or several with commas
+#   BENCH_STRICT=1    end with an error if a figure misses its goal
+#   BENCH_DIR=dir     where to work; needs about four times BENCH_SIZE
+source "$(dirname "$0")/../scripts/lib.sh"
+cd "$REPO"
+scripts/setup.sh base
+scripts/setup.sh python bench
+cargo build --release --locked -p assay-cli -p assay-server
+exec "$PYTHON" bench/bench.py "$CARGO_TARGET_DIR/release"
