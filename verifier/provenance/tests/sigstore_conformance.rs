@@ -23,9 +23,8 @@ const SUBJECT: &str = "https://github.com/sigstore-conformance/extremely-dangero
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
 const CASES: usize = 47;
 
-/// What must be wrong with each case, as the variants of [`SigstoreError`] tell it. Two are refused for an earlier reason than their
-/// README's: `bundle-empty-certificate-chain_fail` and `bundle-with-root-cert_fail` lack a checkpoint too; `sigstore.rs` beside this
-/// file has each of those defects alone.
+/// What must be wrong with each case, as the variants of [`SigstoreError`] tell it. One is refused for an earlier reason than its
+/// README's: `bundle-empty-certificate-chain_fail` lacks a checkpoint too; `sigstore.rs` beside this file has that defect alone.
 const FAILURES: [(&str, &str); 31] = [
     ("bundle-empty-certificate-chain_fail", "Bundle"),
     ("bundle-from-wrong-instance_fail", "Log"),
