@@ -11,7 +11,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
 export PATH := $(CACHE)/tools/bin:$(PATH)
 
 # One set of packages and features for every step, so that nothing is compiled twice.
-ALL := --workspace --locked --features assay-schema/json-schema
+ALL := --workspace --locked --features assay-schema/json-schema,assay-server/crash-points
 PYTEST := $(CACHE)/venv/bin/python -m pytest -q -p no:cacheprovider
 
 .PHONY: help build test demo bench fmt-check clippy doc nextest doctest schema bless wasm wasm-test tree-check e2e interop clean

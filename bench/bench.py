@@ -112,7 +112,7 @@ class World:
         }
         self.assay("keygen", work / "authority")
         created = self.assay("namespace", "create", "bench", "--json")[1]
-        self.fingerprint = json.loads(created)["identity"]
+        self.fingerprint = json.loads(created)["fingerprint"]
         self.assay("trust", "add", "bench", "--fingerprint", self.fingerprint)
 
     def assay(self, *args, store=None, **more):

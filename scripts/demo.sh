@@ -69,7 +69,7 @@ note "$ASSAY_REGISTRY, its data in $work/registry"
 say "an authority makes its keys; they never leave its folder"
 run keygen "$work/authority"
 run namespace create demo
-fingerprint="$("$assay" namespace show demo --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["identity"])')"
+fingerprint="$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["identity"])' "$work/authority/namespace.json")"
 
 say "it publishes $(du -sh "$model" | cut -f1) from $model"
 run publish "$model" "demo/$name@1.0.0"

@@ -101,14 +101,14 @@ class Registry:
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self):
+    def start(self, *options):
         """Starts, or starts again on the same port and folder."""
         self.data.mkdir(parents=True, exist_ok=True)
         log = self.data.parent / f"{self.data.name}.log"
         since = log.stat().st_size if log.exists() else 0
         self.log = log
         self.process = subprocess.Popen(
-            [*self.prefix, str(SERVER), "--listen", f"127.0.0.1:{self.port}", "--data-dir", str(self.data)],
+            [*self.prefix, str(SERVER), "--listen", f"127.0.0.1:{self.port}", "--data-dir", str(self.data), *options],
             env=environment(**self.env),
             stdin=subprocess.DEVNULL,
             stdout=log.open("a"),
@@ -235,7 +235,7 @@ def make_world(root, namespace="acme", registry=None):
     assay("keygen", authority).ok()
     world = World(root, registry, namespace, authority)
     created = assay("namespace", "create", namespace, "--authority", authority, "--json", env=world.env).ok()
-    world.fingerprint = created.json["identity"]
+    world.fingerprint = created.json["fingerprint"]
     return world
 
 

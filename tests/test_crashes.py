@@ -137,3 +137,33 @@ def test_the_token_is_printed_once_only(tmp_path):
     registry.start()
     assert token not in registry.log.read_text()[before:]
     registry.stop()
+
+
+# The durable steps of upload and publish in ARCHITECTURE.md. Behind each, the registry's process ends as if its power had.
+STEPS = ["U1", "U2", "U3", "U4", "U5", "U6", "P1", "P2", "P3"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_registry_ends_behind_a_durable_step_and_publish_goes_on(published, tmp_path, step):
+    registry = published.registry
+    registry.stop()
+    config = tmp_path / "testing.toml"
+    config.write_text(f'[testing]\nstop_after = "{step}"\n')
+    registry.start("--config", str(config))
+    folder = write_model(tmp_path / "next", SIZE, seed=300)
+    interrupted = published.publish(folder, "minilm@1.1.0")
+    ended = registry.process.wait(timeout=30) if step != "U6" else registry.process.poll()
+    if ended is None:
+        # U6 deletes what nobody needs: nothing here had to be.
+        registry.kill()
+    else:
+        assert interrupted.code != 0, interrupted.report()
+    registry.start()
+    # What was there is there; what was interrupted is complete or not shown.
+    device = published.device()
+    device.pull("minilm@1.0.0").ok()
+    shown = device.check("minilm@1.1.0")
+    assert shown.code in (0, 3), shown.report()
+    published.publish(folder, "minilm@1.1.0").ok()
+    device.pull("minilm").ok()
+    assert same_files(device.content(), folder)

@@ -53,7 +53,7 @@ before(async () => {
   options = { registry: `http://127.0.0.1:${port}`, namespace: "acme", model: "minilm" };
   const authority = join(root, "authority");
   assay("keygen", authority);
-  options.identity = JSON.parse(assay("namespace", "create", "acme", "--authority", authority, "--json")).identity;
+  options.identity = JSON.parse(assay("namespace", "create", "acme", "--authority", authority, "--json")).fingerprint;
   assay("publish", model, "acme/minilm@1.0.0", "--authority", authority);
 });
 
