@@ -102,16 +102,22 @@ pub(crate) fn carried(bundle: &Bundle) -> Carried {
             hint: (!key.hint.is_empty()).then(|| shown(&key.hint)),
         },
         _ => {
-            let info = bundle
-                .signing_certificate()
-                .and_then(|certificate| sigstore_crypto::parse_certificate_info(certificate).ok());
+            let (subject, issuer) = certificate_claims(bundle);
             Carried::Certificate {
-                subject: info
-                    .as_ref()
-                    .and_then(|i| i.identity.as_ref())
-                    .map(|name| shown(name.as_str())),
-                issuer: info.as_ref().and_then(|i| i.issuer.as_deref()).map(shown),
+                subject: subject.as_deref().map(shown),
+                issuer: issuer.as_deref().map(shown),
             }
         }
+    }
+}
+
+/// Subject and issuer that the bundle's certificate claims, in full.
+pub(crate) fn certificate_claims(bundle: &Bundle) -> (Option<String>, Option<String>) {
+    let info = bundle
+        .signing_certificate()
+        .and_then(|certificate| sigstore_crypto::parse_certificate_info(certificate).ok());
+    match info {
+        Some(info) => (info.identity.map(|name| name.as_str().to_owned()), info.issuer),
+        None => (None, None),
     }
 }

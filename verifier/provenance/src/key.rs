@@ -104,6 +104,7 @@ enum Inner {
 pub struct PublicKey {
     inner: Inner,
     spki: Vec<u8>,
+    pem: String,
     raw: Vec<u8>,
 }
 
@@ -152,9 +153,13 @@ impl PublicKey {
                 });
             }
         };
+        let pem = Document::try_from(der)
+            .and_then(|document| document.to_pem(PEM_LABEL, LineEnding::LF))
+            .map_err(|e| encoding(e.to_string()))?;
         let key = Self {
             raw: inner.raw(),
             spki: der.to_vec(),
+            pem,
             inner,
         };
         key.refuse_second_form()?;
@@ -247,11 +252,8 @@ impl PublicKey {
     }
 
     /// PEM as OpenSSL writes it: label `PUBLIC KEY`, lines of 64, line feeds, one at the end.
-    pub fn to_pem(&self) -> String {
-        // Base64 of at most 4 KiB under a fixed label is always encodable; an empty text would match nothing.
-        Document::try_from(self.spki.as_slice())
-            .and_then(|document| document.to_pem(PEM_LABEL, LineEnding::LF))
-            .unwrap_or_default()
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// The SHA-256 of the DER, by which people compare keys.
@@ -261,7 +263,7 @@ impl PublicKey {
 
     /// `verificationMaterial.publicKey.hint` as `model_signing` 1.x writes and demands it: the SHA-256 of the PEM, in hexadecimal.
     pub fn oms_hint(&self) -> String {
-        sha256(self.to_pem().as_bytes()).to_hex()
+        sha256(self.pem.as_bytes()).to_hex()
     }
 
     fn refuse_second_form(&self) -> Result<(), KeyError> {

@@ -122,3 +122,32 @@ pub fn signed_bytes(payload: &[u8]) -> Vec<u8> {
 pub(crate) fn shown(text: &str) -> String {
     text.chars().take(256).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_the_bytes_that_dsse_says() {
+        // DSSE v1, "PAE": lengths in decimal, one space between.
+        assert_eq!(
+            signed_bytes(b"{ }"),
+            b"DSSEv1 28 application/vnd.in-toto+json 3 { }"
+        );
+    }
+
+    #[test]
+    fn refuses_a_statement_of_another_kind_before_reading_its_predicate() {
+        let payload =
+            br#"{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"b","predicate":7}"#;
+        let refused = read::<String>(payload, "a").unwrap_err();
+        assert!(
+            matches!(refused, StatementError::PredicateType { expected, found } if expected == "a" && found == "b")
+        );
+        assert!(matches!(
+            read::<String>(payload, "b"),
+            Err(StatementError::Parse(_))
+        ));
+        assert_eq!(read::<u8>(payload, "b").unwrap().predicate, 7);
+    }
+}

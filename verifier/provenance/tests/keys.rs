@@ -103,7 +103,7 @@ fn every_form_gives_the_same_key() {
         assert_eq!(PublicKey::from_spki_der(key.spki_der()).unwrap(), key);
         assert_eq!(PublicKey::from_spki_base64(&key.spki_base64()).unwrap(), key);
         assert_eq!(
-            key.to_pem(),
+            key.pem(),
             text(&format!("openssl/{pem}")),
             "byte for byte as OpenSSL writes it"
         );
@@ -205,13 +205,8 @@ fn refuses_garbage_truncation_and_another_label() {
             "{bad}"
         );
     }
-    let private = good.to_pem().replace("PUBLIC KEY", "PRIVATE KEY");
-    for bad in [
-        "",
-        "-----BEGIN PUBLIC KEY-----",
-        &private,
-        &good.to_pem().repeat(40),
-    ] {
+    let private = good.pem().replace("PUBLIC KEY", "PRIVATE KEY");
+    for bad in ["", "-----BEGIN PUBLIC KEY-----", &private, &good.pem().repeat(40)] {
         assert!(
             matches!(PublicKey::from_pem(bad), Err(KeyError::Encoding { .. })),
             "{bad}"

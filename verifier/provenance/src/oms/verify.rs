@@ -12,7 +12,7 @@ use crate::bundle::{self, Carried};
 use crate::crypto;
 use crate::error::{Attempt, BundleError, Mismatch, ProvenanceError};
 use crate::key::{KeyAlgorithm, PublicKey};
-use crate::sigstore::{self, Artifact, Evidence, Expected, TrustedRoot};
+use crate::sigstore::{self, Artifact, Evidence, Expected, SigstoreError, TrustedRoot};
 use crate::statement;
 
 /// A model signature that a permitted signer made.
@@ -183,6 +183,7 @@ fn signed_by_certificate<'a>(
     now: Timestamp,
 ) -> Result<(&'a Signer, SignedBy, Evidence), ProvenanceError> {
     let artifact = Artifact::Digest(claim.subject_digest);
+    let claimed = bundle::certificate_claims(claim.bundle);
     let mut attempts = Vec::new();
     for signer in permitted {
         let reason = match (&signer.identity, root) {
@@ -190,13 +191,13 @@ fn signed_by_certificate<'a>(
             (SignerIdentity::Sigstore { .. }, None) => Mismatch::NoRoot,
             (SignerIdentity::Sigstore { issuer, subject }, Some(root)) => {
                 let expected = Expected::Identity { subject, issuer };
-                match sigstore::verify_parsed(claim.bundle, artifact, expected, root, now) {
+                // A certificate that does not even claim to be theirs need not be verified for each of many signers.
+                let tried = theirs(&claimed, subject, issuer)
+                    .and_then(|()| sigstore::verify_parsed(claim.bundle, artifact, expected, root, now));
+                match tried {
                     Ok(evidence) => {
-                        let signed_by = SignedBy::Sigstore {
-                            subject: subject.clone(),
-                            issuer: issuer.clone(),
-                        };
-                        return Ok((signer, signed_by, evidence));
+                        let (subject, issuer) = (subject.clone(), issuer.clone());
+                        return Ok((signer, SignedBy::Sigstore { subject, issuer }, evidence));
                     }
                     Err(error) => error.into(),
                 }
@@ -211,6 +212,26 @@ fn signed_by_certificate<'a>(
         carried: claim.carried,
         permitted: attempts,
     })
+}
+
+fn theirs(
+    (claimed_subject, claimed_issuer): &(Option<String>, Option<String>),
+    subject: &str,
+    issuer: &str,
+) -> Result<(), SigstoreError> {
+    if claimed_subject.as_deref() != Some(subject) {
+        return Err(SigstoreError::Identity {
+            expected: subject.to_owned(),
+            found: claimed_subject.clone(),
+        });
+    }
+    if claimed_issuer.as_deref() != Some(issuer) {
+        return Err(SigstoreError::Issuer {
+            expected: issuer.to_owned(),
+            found: claimed_issuer.clone(),
+        });
+    }
+    Ok(())
 }
 
 fn verified(
