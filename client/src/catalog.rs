@@ -1,0 +1,158 @@
+//! What a registry says that it holds, and its tokens. Nothing here is verified: it is for people to look at and choose from;
+//! what a device accepts, [`Device`](crate::Device) says.
+
+use assay_schema::api::{CreateToken, NamespaceInfo, NewToken, Page, ReleaseInfo, SearchHit, TokenInfo};
+use assay_schema::limits::{MAX_JSON_BODY, MAX_PAGE};
+use assay_schema::{ModelRef, NamespaceName};
+use serde::de::DeserializeOwned;
+
+use crate::transport::paths::escape;
+use crate::transport::{Body, Fetched, Request, Transport, TransportError};
+
+/// A page of 200 entries, each with two names, a digest and some numbers.
+const MAX_LISTING: u64 = 4 * MAX_JSON_BODY;
+
+type Result<T> = std::result::Result<T, TransportError>;
+
+/// A registry's listings.
+#[derive(Clone, Copy)]
+pub struct Catalog<'a> {
+    transport: &'a dyn Transport,
+}
+
+impl std::fmt::Debug for Catalog<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalog").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Catalog<'a> {
+    /// The listings of the registry behind `transport`.
+    pub fn new(transport: &'a dyn Transport) -> Self {
+        Self { transport }
+    }
+
+    /// The namespaces that the token may see, at most `limit`.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    pub fn namespaces(&self, limit: usize) -> Result<Vec<NamespaceInfo>> {
+        self.list("/v1/namespaces?", limit).map(Option::unwrap_or_default)
+    }
+
+    /// One namespace; `None` if there is none that the token may see.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    pub fn namespace(&self, name: &NamespaceName) -> Result<Option<NamespaceInfo>> {
+        self.get(&format!("/v1/namespaces/{name}"))
+    }
+
+    /// The releases of a model, at most `limit`; `None` if there is no such model that the token may see.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    pub fn releases(&self, model: &ModelRef, limit: usize) -> Result<Option<Vec<ReleaseInfo>>> {
+        self.list(
+            &format!(
+                "/v1/namespaces/{}/models/{}/releases?",
+                model.namespace, model.model
+            ),
+            limit,
+        )
+    }
+
+    /// Models whose name, or whose namespace's name, contains the text; at most `limit`.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    pub fn search(&self, text: &str, limit: usize) -> Result<Vec<SearchHit>> {
+        self.list(&format!("/v1/search?q={}&", escape(text)), limit)
+            .map(Option::unwrap_or_default)
+    }
+
+    /// All tokens without their secrets, at most `limit`.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    pub fn tokens(&self, limit: usize) -> Result<Vec<TokenInfo>> {
+        self.list("/v1/tokens?", limit).map(Option::unwrap_or_default)
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    pub fn create_token(&self, token: &CreateToken) -> Result<NewToken> {
+        let path = "/v1/tokens".to_owned();
+        let body = serde_json::to_vec(token)
+            .map_err(|e| malformed(&path, "a request that can be written as JSON", &e))?;
+        let reply = self.transport.send(Request {
+            method: "POST",
+            path: path.clone(),
+            body: Body::Json(body),
+            offset: None,
+        })?;
+        read(&path, &reply.body)
+    }
+
+    /// Revokes a token.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    pub fn revoke_token(&self, id: &str) -> Result<()> {
+        // An id with a slash would be another path.
+        let path = format!("/v1/tokens/{}", escape(id).replace('/', "%2F"));
+        self.transport
+            .send(Request {
+                method: "DELETE",
+                path,
+                body: Body::Empty,
+                offset: None,
+            })
+            .map(drop)
+    }
+
+    fn list<T: DeserializeOwned>(&self, path: &str, limit: usize) -> Result<Option<Vec<T>>> {
+        let mut items: Vec<T> = Vec::new();
+        let mut cursor: Option<String> = None;
+        while items.len() < limit {
+            let count = (limit - items.len()).min(MAX_PAGE as usize);
+            let from = cursor
+                .as_deref()
+                .map(|c| format!("&cursor={}", escape(c)))
+                .unwrap_or_default();
+            let Some(page) = self.get::<Page<T>>(&format!("{path}limit={count}{from}"))? else {
+                return Ok(None);
+            };
+            // A page of nothing with a next one would be asked for again for ever.
+            let more = !page.items.is_empty();
+            items.extend(page.items);
+            cursor = page.next.filter(|_| more);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        items.truncate(limit);
+        Ok(Some(items))
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+        match self.transport.get(path, MAX_LISTING, None)? {
+            Fetched::Found { bytes, .. } => read(path, &bytes).map(Some),
+            Fetched::Missing | Fetched::NotModified => Ok(None),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| malformed(path, "the answer that the API describes", &e))
+}
+
+fn malformed(path: &str, expected: &'static str, found: &serde_json::Error) -> TransportError {
+    TransportError::Malformed {
+        path: path.to_owned(),
+        expected,
+        found: found.to_string(),
+    }
+}

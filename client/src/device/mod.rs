@@ -1,0 +1,241 @@
+//! A device: what it trusts, what it checks, what it pulls, what is active.
+//!
+//! Decisions are the verifier's. This module does what the verifier asks for: fetch, hash, write, persist, activate.
+
+mod check;
+mod drive;
+mod oms;
+mod pull;
+mod trust;
+mod verify;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use assay_schema::verdict::Refusal;
+use assay_schema::{ModelRef, NamespaceName, Sha256Digest, Stage, Verdict};
+use assay_verifier::{Pin, TrustError, Want};
+use jiff::Timestamp;
+
+pub use oms::{OmsCheck, VerifiedDirectory};
+pub use pull::{PullProgress, Pulled};
+pub use trust::Fingerprint;
+
+use crate::folder::FileError;
+use crate::hash;
+use crate::scan::ScanError;
+use crate::store::{ActiveRelease, PinRecord, Store, StoreError};
+use crate::transport::{HttpTransport, Limits, Traffic, Transport, TransportError};
+
+/// Makes a transport to the registry at an address.
+pub type Connect = dyn Fn(&str) -> std::result::Result<Arc<dyn Transport>, TransportError> + Send + Sync;
+
+/// A device with its store.
+pub struct Device {
+    store: Store,
+    connect: Box<Connect>,
+    connected: Mutex<BTreeMap<String, Arc<dyn Transport>>>,
+    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    threads: usize,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device")
+            .field("store", &self.store)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How metadata comes to the device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RouteChoice {
+    /// By check bundle: one request.
+    #[default]
+    Bundle,
+    /// By the static TUF paths, which any web server or mirror can hold.
+    Static,
+}
+
+/// What the caller wants of a check or pull.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Which release.
+    pub want: Want,
+    /// How metadata comes.
+    pub route: RouteChoice,
+    /// Stages that must have passed: one that is skipped refuses.
+    pub require: BTreeSet<Stage>,
+}
+
+impl Default for Options {
+    /// The highest release, by check bundle, with the stages required that every release of Assay can pass.
+    fn default() -> Self {
+        Self {
+            want: Want::Highest,
+            route: RouteChoice::Bundle,
+            require: BTreeSet::new(),
+        }
+    }
+}
+
+/// Why there is no verdict. A verdict that refuses is not an error; it is a [`Verdict`].
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The device's store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A folder that was to be verified.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// A root that cannot be trusted.
+    #[error("namespace {namespace}: {source}")]
+    Root {
+        /// The namespace.
+        namespace: NamespaceName,
+        /// What is wrong with its root.
+        source: TrustError,
+    },
+    /// The registry does not have the namespace, or does not show it.
+    #[error(
+        "registry {registry} has no namespace {namespace}, or does not show it without a token. Check the name"
+    )]
+    NoNamespace {
+        /// The registry's address.
+        registry: String,
+        /// The namespace.
+        namespace: NamespaceName,
+    },
+    /// Nobody said what the root's fingerprint is, nor that the first answer may be believed.
+    #[error(
+        "namespace {namespace}: a fingerprint is needed; the registry shows {found}. Compare it with the one that the authority \
+         publishes elsewhere and give it, or allow trust on first use, which every verdict will mention"
+    )]
+    FingerprintNeeded {
+        /// The namespace.
+        namespace: NamespaceName,
+        /// What the registry shows.
+        found: Sha256Digest,
+    },
+    /// What lies on the device is not what it should be, before any verdict could be made.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    /// A model signature that proves nothing.
+    #[error("model signature: {0}")]
+    Signature(#[from] assay_verifier::provenance::ProvenanceError),
+    /// The verifier waits for something that nobody does: an error in Assay.
+    #[error("the verifier came to no end; please report this")]
+    Stuck,
+}
+
+impl From<FileError> for DeviceError {
+    fn from(error: FileError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+pub(crate) type Result<T> = std::result::Result<T, DeviceError>;
+
+impl Device {
+    /// A device with its store at a path, which is made if it is missing; registries over HTTP without a token, the system's
+    /// clock, one hashing thread a core.
+    ///
+    /// # Errors
+    /// The store cannot be made or opened.
+    pub fn open(store: &Path) -> Result<Self> {
+        Ok(Self::new(Store::open(store)?))
+    }
+
+    /// A device with this store.
+    pub fn new(store: Store) -> Self {
+        Self {
+            store,
+            connect: Box::new(|address| Ok(Arc::new(HttpTransport::new(address, None, Limits::default())?))),
+            connected: Mutex::default(),
+            clock: Box::new(Timestamp::now),
+            threads: hash::threads(),
+        }
+    }
+
+    /// Reaches registries by `connect`: with a token, other limits, or from memory.
+    #[must_use]
+    pub fn connect_by(
+        mut self,
+        connect: impl Fn(&str) -> std::result::Result<Arc<dyn Transport>, TransportError> + Send + Sync + 'static,
+    ) -> Self {
+        self.connect = Box::new(connect);
+        self
+    }
+
+    /// Takes the time from `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.clock = Box::new(clock);
+        self
+    }
+
+    /// Hashes on so many threads.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// The device's store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The active release of a model, leased. See [`Store::active`].
+    ///
+    /// # Errors
+    /// A record is damaged or cannot be read.
+    pub fn active(&self, model: &ModelRef) -> Result<Option<ActiveRelease>> {
+        Ok(self.store.active(model)?)
+    }
+
+    /// What went over the wire so far, to all registries.
+    pub fn traffic(&self) -> Traffic {
+        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        connected
+            .values()
+            .map(|t| t.traffic())
+            .fold(Traffic::default(), |sum, t| Traffic {
+                requests: sum.requests + t.requests,
+                received: sum.received + t.received,
+                sent: sum.sent + t.sent,
+            })
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    fn transport(&self, registry: &str) -> Result<Arc<dyn Transport>> {
+        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(transport) = connected.get(registry) {
+            return Ok(Arc::clone(transport));
+        }
+        let transport = (self.connect)(registry)?;
+        connected.insert(registry.to_owned(), Arc::clone(&transport));
+        Ok(transport)
+    }
+}
+
+fn pin_of(record: &PinRecord) -> Pin {
+    Pin {
+        namespace: record.namespace.clone(),
+        identity: record.identity,
+        first_use: record.first_use,
+    }
+}
+
+/// Whether a verdict lets a device use the release.
+pub fn permits(verdict: &Verdict) -> bool {
+    verdict.outcome == assay_schema::Outcome::Permit
+}

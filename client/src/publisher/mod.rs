@@ -1,0 +1,226 @@
+//! For publishers: keys, namespaces, uploads, releases.
+//!
+//! What an authority knows stands in its own folder ([`AuthorityFolder`]); keys are read there, used here, and never leave. The
+//! registry's current metadata is verified like on a device before anything is signed on top of it.
+
+mod authority;
+mod namespace;
+mod refresh;
+mod registry;
+mod release;
+mod upload;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use assay_authority::metadata::MetadataError;
+use assay_authority::namespace::NamespaceError;
+use assay_authority::oms::OmsError;
+use assay_authority::{KeyError, release as signing};
+use assay_schema::{NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
+use assay_trust::TrustError;
+
+pub use authority::{AuthorityFolder, KeyRole, NamespaceRecord};
+pub use namespace::NamespaceTerms;
+pub use release::{PublishedRelease, ReleaseTerms};
+
+use crate::folder::FileError;
+use crate::scan::ScanError;
+use crate::transport::{Transport, TransportError};
+
+/// What a publisher is told while it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// So many more bytes of the folder were hashed.
+    Hashed(u64),
+    /// Hashing is done: so many bytes are to be uploaded at most.
+    Uploading(u64),
+    /// So many more bytes are on the registry; those that were there already count.
+    Uploaded(u64),
+    /// Another publication came first; signing again on top of it.
+    Rebasing(u32),
+}
+
+/// Gives the passphrase of a key file, or gives up.
+type AskPassphrase = dyn Fn(&std::path::Path) -> Option<String> + Send + Sync;
+
+/// Signs and publishes for one namespace.
+pub struct Publisher {
+    folder: AuthorityFolder,
+    transport: Arc<dyn Transport>,
+    progress: Box<dyn Fn(Progress) + Send + Sync>,
+    passphrase: Box<AskPassphrase>,
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    /// A publisher that signs with the keys of `folder` and talks through `transport`.
+    pub fn new(folder: AuthorityFolder, transport: Arc<dyn Transport>) -> Self {
+        Self {
+            folder,
+            transport,
+            progress: Box::new(|_| {}),
+            passphrase: Box::new(|_| None),
+        }
+    }
+
+    /// Tells `progress` how far it is.
+    #[must_use]
+    pub fn on_progress(mut self, progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    /// Asks `passphrase` for that of an encrypted key file; `None` gives up.
+    #[must_use]
+    pub fn ask_passphrase(
+        mut self,
+        passphrase: impl Fn(&std::path::Path) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.passphrase = Box::new(passphrase);
+        self
+    }
+
+    /// The authority's folder.
+    pub fn folder(&self) -> &AuthorityFolder {
+        &self.folder
+    }
+}
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A file of the authority's folder.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The folder to publish.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// The registry.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A key.
+    #[error("{}: {source}", path.display())]
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// A key file that is needed and not there.
+    #[error("{}: no such key. Make one with `assay keygen`, or bring it from where it is kept", path.display())]
+    NoKey {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A key file that is there already.
+    #[error("{}: a key is there already; it is never overwritten. Remove it if nothing needs it any more", path.display())]
+    KeyExists {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// The authority's folder has no namespace yet, or its record is damaged.
+    #[error("{}: {reason}", path.display())]
+    Folder {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// Metadata cannot be signed.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A namespace cannot be made.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// A model cannot be signed.
+    #[error(transparent)]
+    ModelSignature(#[from] OmsError),
+    /// A release cannot be signed.
+    #[error(transparent)]
+    Release(#[from] signing::PublishError),
+    /// A manifest that no device would take.
+    #[error(transparent)]
+    Manifest(#[from] assay_schema::manifest::BadManifest),
+    /// The registry's current metadata does not verify; nothing was signed on top of it.
+    #[error("the registry's present metadata is refused, so nothing was signed on top of it: {0}")]
+    Untrusted(#[from] TrustError),
+    /// The registry lacks a file that its own signed metadata names.
+    #[error("the registry does not have {what}, which its signed metadata names. Tell its operator")]
+    Missing {
+        /// The file.
+        what: String,
+    },
+    /// Somebody else has the name.
+    #[error(
+        "namespace {namespace} exists on the registry with the identity {found}; yours is {own}. Take another name"
+    )]
+    NamespaceTaken {
+        /// The name.
+        namespace: NamespaceName,
+        /// Whose it is.
+        found: Sha256Digest,
+        /// The identity of this folder's root.
+        own: Sha256Digest,
+    },
+    /// The version is published with other content.
+    #[error(
+        "version {version} is published with other content ({difference}); a release never changes. Take a new version"
+    )]
+    VersionTaken {
+        /// The version.
+        version: VersionName,
+        /// What differs first.
+        difference: String,
+    },
+    /// A counter or epoch that is not above the published ones.
+    #[error(
+        "release order {order}: expected one above {highest}, the highest published. Leave the counter out to take the next one"
+    )]
+    OrderTooLow {
+        /// The order asked for.
+        order: ReleaseOrder,
+        /// The highest published.
+        highest: ReleaseOrder,
+    },
+    /// Keys, thresholds or delegations changed while this release was prepared: a person must look at that.
+    #[error("another publication came first and changed {what}; look at it, then publish again")]
+    Conflict {
+        /// What changed.
+        what: &'static str,
+    },
+    /// Others published again and again in between.
+    #[error("another publication came first {0} times in a row; try again when the registry is less busy")]
+    Crowded(u32),
+    /// The registry said yes and its metadata does not show it.
+    #[error(
+        "the registry accepted release {version}, but its signed metadata does not list it. Tell its operator"
+    )]
+    NotListed {
+        /// The version.
+        version: VersionName,
+    },
+    /// The file changed between hashing and uploading.
+    #[error(
+        "{what}: the registry received other bytes than were hashed: the file changed, or the connection damages data. Publish again"
+    )]
+    BytesChanged {
+        /// The file.
+        what: String,
+    },
+}
+
+/// This software's own mistakes and damaged JSON both end here, with the file's name.
+pub(crate) fn folder_error(path: PathBuf, reason: impl Into<String>) -> PublishError {
+    PublishError::Folder {
+        path,
+        reason: reason.into(),
+    }
+}

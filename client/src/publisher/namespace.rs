@@ -1,0 +1,137 @@
+//! Creating a namespace.
+
+use std::path::Path;
+
+use assay_authority::namespace::{NewNamespace, create_namespace, key_signer};
+use assay_authority::{RoleKeys, SigningKey};
+use assay_schema::NamespaceName;
+use assay_schema::api::Visibility;
+use assay_schema::problem::ProblemKind;
+use assay_schema::signers::{Signer, Signers};
+use jiff::Timestamp;
+
+use super::authority::{KeyRole, NamespaceRecord};
+use super::registry::Registry;
+use super::{PublishError, Publisher, folder_error};
+
+/// How a namespace begins.
+#[derive(Debug, Clone)]
+pub struct NamespaceTerms {
+    /// Its name.
+    pub name: NamespaceName,
+    /// The registry's address, as devices will reach it.
+    pub registry: String,
+    /// How many of the folder's root keys must sign.
+    pub root_threshold: u64,
+    /// How many of the folder's targets keys must sign.
+    pub targets_threshold: u64,
+    /// The name that devices show for the folder's model-signing key.
+    pub signer: String,
+    /// Others who may sign models.
+    pub other_signers: Vec<Signer>,
+    /// The Sigstore trusted root (JSON), where one of them is known by a Sigstore identity.
+    pub sigstore_root: Option<String>,
+    /// Who may read the namespace.
+    pub visibility: Visibility,
+}
+
+impl Publisher {
+    /// Creates the namespace, or finds that an earlier run created it: running it again is safe.
+    ///
+    /// # Errors
+    /// A key is missing, the registry refuses, or somebody else has the name.
+    pub fn create_namespace(
+        &self,
+        terms: &NamespaceTerms,
+        now: Timestamp,
+    ) -> Result<NamespaceRecord, PublishError> {
+        if let Some(record) = self.folder.find_namespace()? {
+            if record.name != terms.name {
+                let reason = format!(
+                    "this folder belongs to namespace {}; use another folder for {}",
+                    record.name, terms.name
+                );
+                return Err(folder_error(self.folder.path().to_owned(), reason));
+            }
+            return Ok(record);
+        }
+        let registry = Registry {
+            transport: self.transport.as_ref(),
+            namespace: &terms.name,
+        };
+        let body = match self.folder.pending()? {
+            Some(body) => body,
+            None => {
+                let body = self.sign_first(terms, registry, now)?;
+                self.folder.save_pending(&body)?;
+                body
+            }
+        };
+        let own = crate::sha256(body.root.as_bytes());
+        let found = match registry.create(&body) {
+            Ok(info) => info.identity,
+            // An earlier run may have been killed between the answer and its record.
+            Err(e)
+                if e.problem()
+                    .is_some_and(|p| p.kind == ProblemKind::NamespaceExists) =>
+            {
+                registry.info()?.ok_or(e)?.identity
+            }
+            Err(e) => return Err(e.into()),
+        };
+        if found != own {
+            return Err(PublishError::NamespaceTaken {
+                namespace: terms.name.clone(),
+                found,
+                own,
+            });
+        }
+        let record = NamespaceRecord {
+            v: 1,
+            name: terms.name.clone(),
+            identity: own,
+            registry: terms.registry.clone(),
+        };
+        self.folder.save_namespace(&record)?;
+        Ok(record)
+    }
+
+    fn sign_first(
+        &self,
+        terms: &NamespaceTerms,
+        registry: Registry<'_>,
+        now: Timestamp,
+    ) -> Result<assay_schema::api::CreateNamespace, PublishError> {
+        let ask: &dyn Fn(&Path) -> Option<String> = &*self.passphrase;
+        let root = self.folder.keys(KeyRole::Root, ask)?;
+        let targets = self.folder.keys(KeyRole::Targets, ask)?;
+        let model = self.folder.keys(KeyRole::ModelSigning, ask)?;
+        let mut signers: Vec<Signer> = model
+            .iter()
+            .map(|key| key_signer(&terms.signer, key.public_key()))
+            .collect();
+        signers.extend(terms.other_signers.iter().cloned());
+        let (root, targets) = (refs(&root), refs(&targets));
+        let bad_key = |source| PublishError::Key {
+            path: self.folder.path().to_owned(),
+            source,
+        };
+        let online = registry.online_keys()?;
+        let created = create_namespace(&NewNamespace {
+            root: &RoleKeys::of(&root, terms.root_threshold).map_err(bad_key)?,
+            root_signers: &root,
+            targets: &RoleKeys::of(&targets, terms.targets_threshold).map_err(bad_key)?,
+            targets_signers: &targets,
+            online: &online,
+            signers: &Signers { v: 1, signers },
+            sigstore_root: terms.sigstore_root.as_deref(),
+            visibility: terms.visibility,
+            now,
+        })?;
+        Ok(created.body)
+    }
+}
+
+pub(super) fn refs(keys: &[SigningKey]) -> Vec<&SigningKey> {
+    keys.iter().collect()
+}

@@ -1,0 +1,141 @@
+//! The publisher's side of the REST API, typed.
+
+use assay_schema::api::{
+    CreateNamespace, NamespaceInfo, OnlineKeys, Publication, Published, ReleaseInfo, StartUpload, UploadInfo,
+};
+use assay_schema::limits::MAX_JSON_BODY;
+use assay_schema::{ModelName, NamespaceName, Sha256Digest, VersionName};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::transport::{Body, Fetched, Request, Transport, TransportError, paths};
+
+/// A namespace on a registry.
+#[derive(Clone, Copy)]
+pub(super) struct Registry<'a> {
+    pub(super) transport: &'a dyn Transport,
+    pub(super) namespace: &'a NamespaceName,
+}
+
+type Result<T> = std::result::Result<T, TransportError>;
+
+impl Registry<'_> {
+    fn base(&self) -> String {
+        format!("/v1/namespaces/{}", self.namespace)
+    }
+
+    pub(super) fn online_keys(&self) -> Result<OnlineKeys> {
+        self.send("POST", format!("{}/keys", self.base()), Body::Empty)
+    }
+
+    pub(super) fn create(&self, body: &CreateNamespace) -> Result<NamespaceInfo> {
+        self.send_json("PUT", self.base(), body)
+    }
+
+    pub(super) fn info(&self) -> Result<Option<NamespaceInfo>> {
+        self.get(self.base())
+    }
+
+    pub(super) fn start_upload(&self, sha256: Sha256Digest, size: u64) -> Result<UploadInfo> {
+        self.send_json(
+            "POST",
+            format!("{}/uploads", self.base()),
+            &StartUpload { sha256, size },
+        )
+    }
+
+    pub(super) fn upload(&self, id: &str) -> Result<Option<UploadInfo>> {
+        self.get(self.upload_path(id)?)
+    }
+
+    pub(super) fn send_part(
+        &self,
+        id: &str,
+        offset: u64,
+        part: &mut dyn std::io::Read,
+        len: u64,
+    ) -> Result<UploadInfo> {
+        let path = self.upload_path(id)?;
+        let request = Request {
+            method: "PATCH",
+            path: path.clone(),
+            body: Body::Part(part, len),
+            offset: Some(offset),
+        };
+        read(&path, &self.transport.send(request)?.body)
+    }
+
+    /// The id is the registry's word, and goes into a path.
+    fn upload_path(&self, id: &str) -> Result<String> {
+        let path = format!("{}/uploads/{id}", self.base());
+        if id.is_empty()
+            || !id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        {
+            let expected = "an upload id of letters, digits, '-' and '_'";
+            return Err(TransportError::Malformed {
+                path: self.base(),
+                expected,
+                found: id.chars().take(80).collect(),
+            });
+        }
+        Ok(path)
+    }
+
+    pub(super) fn put_release(
+        &self,
+        model: &ModelName,
+        version: &VersionName,
+        manifest: &[u8],
+    ) -> Result<ReleaseInfo> {
+        self.send(
+            "PUT",
+            paths::release(self.namespace, model, version),
+            Body::Json(manifest.to_vec()),
+        )
+    }
+
+    pub(super) fn publish(&self, publication: &Publication) -> Result<Published> {
+        self.send_json("POST", format!("{}/metadata", self.base()), publication)
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>> {
+        match self.transport.get(&path, MAX_JSON_BODY, None)? {
+            Fetched::Found { bytes, .. } => read(&path, &bytes).map(Some),
+            Fetched::Missing | Fetched::NotModified => Ok(None),
+        }
+    }
+
+    fn send_json<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        path: String,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        let bytes = serde_json::to_vec(body).map_err(|e| TransportError::Malformed {
+            path: path.clone(),
+            expected: "a request that can be written as JSON",
+            found: e.to_string(),
+        })?;
+        self.send(method, path, Body::Json(bytes))
+    }
+
+    fn send<T: DeserializeOwned>(&self, method: &'static str, path: String, body: Body<'_>) -> Result<T> {
+        let reply = self.transport.send(Request {
+            method,
+            path: path.clone(),
+            body,
+            offset: None,
+        })?;
+        read(&path, &reply.body)
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| TransportError::Malformed {
+        path: path.to_owned(),
+        expected: "the answer that the API describes",
+        found: e.to_string(),
+    })
+}

@@ -1,0 +1,382 @@
+//! Publishing a folder as a release.
+
+use std::path::Path;
+
+use assay_authority::metadata::{Delegation, Targets};
+use assay_authority::release::{
+    Authority, PublishError as SigningError, PublishRelease, ReleaseDraft, attestation_ref, build_manifest,
+    publish_release,
+};
+use assay_authority::{RoleKeys, SigningKey, oms};
+use assay_schema::manifest::FileEntry;
+use assay_schema::problem::ProblemKind;
+use assay_schema::tuf::{DelegationTerms, ModelRole};
+use assay_schema::{ModelName, ReleaseManifest, ReleaseOrder, Sha256Digest, VersionName};
+use jiff::Timestamp;
+
+use super::authority::{KeyRole, NamespaceRecord};
+use super::namespace::refs;
+use super::refresh::{self, Current, refresh};
+use super::registry::Registry;
+use super::upload::{Source, Upload, upload_all};
+use super::{Progress, PublishError, Publisher};
+use crate::folder::Folder;
+use crate::hash::{self, HashedFile};
+use crate::scan;
+
+/// How often a publication is signed again on top of another that came first.
+const REBASES: u32 = 5;
+
+/// What to publish a folder as.
+#[derive(Debug, Clone)]
+pub struct ReleaseTerms {
+    /// The model.
+    pub model: ModelName,
+    /// The version's label.
+    pub version: VersionName,
+    /// The counter; the next one if absent.
+    pub counter: Option<u64>,
+    /// The epoch; that of the highest release if absent.
+    pub epoch: Option<u64>,
+    /// No device activates it before this time.
+    pub not_before: Option<Timestamp>,
+    /// Paths in the folder, relative, that are not part of the release.
+    pub ignore: Vec<String>,
+}
+
+impl ReleaseTerms {
+    /// The next release of a model, without what version control leaves in a folder.
+    pub fn new(model: ModelName, version: VersionName) -> Self {
+        let ignore = oms::DEFAULT_IGNORED.map(str::to_owned).to_vec();
+        Self {
+            model,
+            version,
+            counter: None,
+            epoch: None,
+            not_before: None,
+            ignore,
+        }
+    }
+}
+
+/// A release that is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedRelease {
+    /// SHA-256 of its manifest.
+    pub manifest: Sha256Digest,
+    /// Its order.
+    pub order: ReleaseOrder,
+    /// Bytes of all its files.
+    pub size: u64,
+    /// How many files.
+    pub files: usize,
+    /// An earlier run had published it with the same content.
+    pub already: bool,
+}
+
+/// What does not change however often the release is signed again.
+struct Prepared<'a> {
+    terms: &'a ReleaseTerms,
+    entries: Vec<FileEntry>,
+    signature: Vec<u8>,
+}
+
+/// Keys of the release's role, and of the role that may delegate it.
+struct Keys {
+    publishers: Vec<SigningKey>,
+    /// Absent where the targets key is kept elsewhere: publishing works until the next block of a hundred releases.
+    targets: Option<Vec<SigningKey>>,
+}
+
+impl Publisher {
+    /// Publishes the files of a folder as a release. Killed at any moment and run again, it goes on; run again after it is done,
+    /// it finds that the release is published.
+    ///
+    /// # Errors
+    /// See [`PublishError`]. Nothing is visible to devices unless the last step, one transaction on the registry, succeeds.
+    pub fn publish(
+        &self,
+        folder: &Path,
+        terms: &ReleaseTerms,
+        now: Timestamp,
+    ) -> Result<PublishedRelease, PublishError> {
+        let record = self.folder.namespace()?;
+        let registry = Registry {
+            transport: self.transport.as_ref(),
+            namespace: &record.name,
+        };
+        let root = Folder::open(folder)?;
+        let keys = self.release_keys()?;
+        let found = scan::scan_folder(&root, &terms.ignore)?;
+        let files = hash::hash_files(&root, &found, true, hash::threads(), &|n| {
+            (self.progress)(Progress::Hashed(n))
+        })?;
+        let entries: Vec<FileEntry> = files.iter().map(entry).collect();
+
+        let mut current = self.refresh(&record, &terms.model, now)?;
+        if let Some(already) = self.already(&record, &current, terms, &entries)? {
+            return Ok(already);
+        }
+        let prepared = Prepared {
+            terms,
+            signature: self.sign_model(&record, terms, &files)?,
+            entries,
+        };
+        let mut uploads: Vec<Upload<'_>> = files
+            .iter()
+            .map(|f| Upload {
+                sha256: f.sha256,
+                size: f.size,
+                source: Source::File(&f.path),
+            })
+            .collect();
+        uploads.push(Upload {
+            sha256: hash::sha256(&prepared.signature),
+            size: prepared.signature.len() as u64,
+            source: Source::Bytes(&prepared.signature),
+        });
+        (self.progress)(Progress::Uploading(uploads.iter().map(|u| u.size).sum()));
+        upload_all(registry, &root, &uploads, &*self.progress)?;
+
+        for rebase in 0..=REBASES {
+            if rebase > 0 {
+                (self.progress)(Progress::Rebasing(rebase));
+                let newer = self.refresh(&record, &terms.model, now)?;
+                // An answer that was lost on its way: the publication was ours.
+                if let Some(already) = self.already(&record, &newer, terms, &prepared.entries)? {
+                    return Ok(already);
+                }
+                may_rebase(&current, &newer, &terms.model, order(&current, terms)?)?;
+                current = newer;
+            }
+            match self.attempt(registry, &record, &current, &prepared, &keys, now) {
+                Ok(published) => return self.confirm(&record, published, terms, now),
+                Err(PublishError::Transport(e))
+                    if e.problem().is_some_and(|p| p.kind == ProblemKind::StaleParent) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(PublishError::Crowded(REBASES))
+    }
+
+    fn refresh(
+        &self,
+        record: &NamespaceRecord,
+        model: &ModelName,
+        now: Timestamp,
+    ) -> Result<Current, PublishError> {
+        refresh(&self.folder, record, self.transport.as_ref(), model, now)
+    }
+
+    fn release_keys(&self) -> Result<Keys, PublishError> {
+        let publishers = self.folder.keys(KeyRole::Publisher, &*self.passphrase)?;
+        let targets = match self.folder.keys(KeyRole::Targets, &*self.passphrase) {
+            Ok(keys) => Some(keys),
+            Err(PublishError::NoKey { .. }) => None,
+            Err(e) => return Err(e),
+        };
+        Ok(Keys { publishers, targets })
+    }
+
+    /// The release as it is published, if this version is; other content is refused.
+    fn already(
+        &self,
+        record: &NamespaceRecord,
+        current: &Current,
+        terms: &ReleaseTerms,
+        entries: &[FileEntry],
+    ) -> Result<Option<PublishedRelease>, PublishError> {
+        let Some(listed) = current.version(&terms.version)? else {
+            return Ok(None);
+        };
+        let bytes = refresh::manifest(record, self.transport.as_ref(), &listed)?;
+        let published = ReleaseManifest::parse(&bytes)?;
+        let taken = |difference: String| PublishError::VersionTaken {
+            version: terms.version.clone(),
+            difference,
+        };
+        let differing = published.files.iter().zip(entries).find(|(a, b)| a != b);
+        if let Some((theirs, ours)) = differing {
+            return Err(taken(format!("{} there, {} here", shown(theirs), shown(ours))));
+        }
+        if published.files.len() != entries.len() {
+            return Err(taken(format!(
+                "{} files there, {} here",
+                published.files.len(),
+                entries.len()
+            )));
+        }
+        if terms.not_before.is_some() && published.not_before != terms.not_before {
+            return Err(taken("another not_before".to_owned()));
+        }
+        Ok(Some(PublishedRelease {
+            manifest: listed.target.sha256,
+            order: listed.order,
+            size: published.size(),
+            files: published.files.len(),
+            already: true,
+        }))
+    }
+
+    fn sign_model(
+        &self,
+        record: &NamespaceRecord,
+        terms: &ReleaseTerms,
+        files: &[HashedFile],
+    ) -> Result<Vec<u8>, PublishError> {
+        let keys = self.folder.keys(KeyRole::ModelSigning, &*self.passphrase)?;
+        let key = keys.first().ok_or_else(|| PublishError::NoKey {
+            path: self.folder.path().to_owned(),
+        })?;
+        let name = format!("{}/{}", record.name, terms.model);
+        let digests = files.iter().map(|f| (&f.path, f.sha256));
+        // Only the model's own files are in a pulled release, so nothing needs to be ignored there.
+        Ok(oms::sign_model(key, &name, digests, &[])?)
+    }
+
+    /// One candidate and its publication on top of `current`.
+    fn attempt(
+        &self,
+        registry: Registry<'_>,
+        record: &NamespaceRecord,
+        current: &Current,
+        prepared: &Prepared<'_>,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<PublishedRelease, PublishError> {
+        let terms = prepared.terms;
+        let order = order(current, terms)?;
+        let manifest = build_manifest(ReleaseDraft {
+            namespace: record.identity,
+            model: terms.model.clone(),
+            version: terms.version.clone(),
+            order,
+            not_before: terms.not_before,
+            files: prepared.entries.clone(),
+            attestations: vec![attestation_ref(oms::PREDICATE_TYPE, &prepared.signature)],
+        })?;
+        let publishers = refs(&keys.publishers);
+        let bad_key = |source| PublishError::Key {
+            path: self.folder.path().to_owned(),
+            source,
+        };
+        let delegation = Delegation {
+            keys: RoleKeys::of(&publishers, 1).map_err(bad_key)?,
+            terms: DelegationTerms {
+                max_epoch: order.epoch(),
+            },
+        };
+        let signers = keys.targets.as_deref().map(refs);
+        let authority = signers.as_deref().map(|signers| Authority {
+            root: &current.root,
+            signers,
+            delegation: &delegation,
+        });
+        // Signed before the candidate is made, so that a missing key leaves nothing behind on the registry.
+        let publication = publish_release(&PublishRelease {
+            targets: &current.targets,
+            role: current.role(&ModelRole::of(&terms.model, order)),
+            manifest: &manifest,
+            publishers: &publishers,
+            authority,
+            now,
+        })?;
+        registry.put_release(&terms.model, &terms.version, &manifest)?;
+        let already = publication.is_none();
+        if let Some(publication) = publication {
+            registry.publish(&publication)?;
+        }
+        Ok(PublishedRelease {
+            manifest: hash::sha256(&manifest),
+            order,
+            size: prepared.entries.iter().map(|f| f.size).sum(),
+            files: prepared.entries.len(),
+            already,
+        })
+    }
+
+    /// Looks with a device's eyes whether the release is there now.
+    fn confirm(
+        &self,
+        record: &NamespaceRecord,
+        published: PublishedRelease,
+        terms: &ReleaseTerms,
+        now: Timestamp,
+    ) -> Result<PublishedRelease, PublishError> {
+        // The registry signs its part at its own time, which may be a moment after `now`.
+        let listed = self.refresh(record, &terms.model, now)?.version(&terms.version)?;
+        match listed {
+            Some(listed) if listed.target.sha256 == published.manifest => Ok(published),
+            _ => Err(PublishError::NotListed {
+                version: terms.version.clone(),
+            }),
+        }
+    }
+}
+
+fn entry(file: &HashedFile) -> FileEntry {
+    let chunks = file.index.as_ref().map(|index| hash::sha256(&index.encode()));
+    FileEntry {
+        path: file.path.clone(),
+        size: file.size,
+        sha256: file.sha256,
+        chunks,
+    }
+}
+
+fn shown(file: &FileEntry) -> String {
+    format!("{} ({} bytes, {})", file.path, file.size, file.sha256)
+}
+
+/// The order that the release gets on top of `current`.
+fn order(current: &Current, terms: &ReleaseTerms) -> Result<ReleaseOrder, PublishError> {
+    let highest = current.highest()?.map(|h| h.order);
+    let counter = terms
+        .counter
+        .unwrap_or_else(|| highest.map_or(1, |h| h.counter() + 1));
+    let epoch = terms.epoch.unwrap_or_else(|| highest.map_or(1, |h| h.epoch()));
+    let order = ReleaseOrder::new(epoch, counter).map_err(|e| PublishError::Folder {
+        path: "release order".into(),
+        reason: e.to_string(),
+    })?;
+    match highest {
+        Some(highest) if order <= highest => Err(PublishError::OrderTooLow { order, highest }),
+        _ => Ok(order),
+    }
+}
+
+/// Whether nothing but releases (and delegations of other blocks) changed between two states of the metadata.
+fn may_rebase(
+    before: &Current,
+    after: &Current,
+    model: &ModelName,
+    order: ReleaseOrder,
+) -> Result<(), PublishError> {
+    if refresh::digest(&before.root) != refresh::digest(&after.root) {
+        return Err(PublishError::Conflict {
+            what: "the root keys or thresholds",
+        });
+    }
+    if before.targets == after.targets {
+        return Ok(());
+    }
+    let read = |bytes: &[u8]| Targets::read(bytes).map_err(SigningError::from);
+    let (old, new) = (read(&before.targets)?, read(&after.targets)?);
+    let role = ModelRole::of(model, order);
+    let delegated = (
+        old.delegation(&role).map_err(SigningError::from)?,
+        new.delegation(&role).map_err(SigningError::from)?,
+    );
+    if delegated.0.is_some() && delegated.0 != delegated.1 {
+        return Err(PublishError::Conflict {
+            what: "who may publish this model",
+        });
+    }
+    let targets = |t: &Targets| t.targets().map_err(SigningError::from);
+    if targets(&old)? != targets(&new)? {
+        return Err(PublishError::Conflict {
+            what: "the permitted signers or other trust settings",
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! The one writer of a store. Each function here is one durable step; `ARCHITECTURE.md` says what a crash behind it leaves.
+
+use std::fs::TryLockError;
+
+use assay_schema::{ModelRef, NamespaceName};
+use assay_verifier::{CachedBundle, DeviceState};
+
+use super::error::{Result, StoreError};
+use super::records::{self, ActiveRecord, PinRecord, ReleaseRecord};
+use super::staging::Staging;
+use super::{ActivateStep, Lock, Store, active_record, names};
+use crate::folder::{Folder, Kind, io_error};
+
+/// Holds the store's lock; only it writes.
+pub(crate) struct Writer<'s> {
+    store: &'s Store,
+    _lock: Lock,
+}
+
+impl<'s> Writer<'s> {
+    pub(super) fn new(store: &'s Store, lock: Lock) -> Self {
+        Self { store, _lock: lock }
+    }
+
+    fn namespace(&self, namespace: &NamespaceName) -> Result<Folder> {
+        Ok(self
+            .store
+            .root
+            .ensure_sub(names::NAMESPACES)?
+            .ensure_sub(namespace.as_str())?)
+    }
+
+    fn model(&self, model: &ModelRef) -> Result<Folder> {
+        let models = self.namespace(&model.namespace)?.ensure_sub(names::MODELS)?;
+        Ok(models.ensure_sub(model.model.as_str())?)
+    }
+
+    /// T1. The pin comes last: without it the namespace is not trusted, and adding it again begins anew.
+    pub(crate) fn trust(&self, pin: &PinRecord, first: Option<&DeviceState>) -> Result<()> {
+        let folder = self.namespace(&pin.namespace)?;
+        if let Some(state) = first {
+            records::save(&folder, names::STATE, state)?;
+        }
+        records::save(&folder, names::PIN, pin)?;
+        self.store.root.sub(names::NAMESPACES)?.sync()?;
+        self.store.root.sync()?;
+        self.store.step(ActivateStep::Trust)
+    }
+
+    /// S1.
+    pub(crate) fn state(&self, namespace: &NamespaceName, state: &DeviceState) -> Result<()> {
+        records::save(&self.namespace(namespace)?, names::STATE, state)?;
+        self.store.step(ActivateStep::State)
+    }
+
+    /// S1, the convenience part: what the next check may ask the registry to compare with.
+    pub(crate) fn cache(&self, model: &ModelRef, bundle: &CachedBundle) -> Result<()> {
+        let folder = self.model(model)?.ensure_sub(names::CACHE)?;
+        let mut bytes = serde_json::to_vec(&bundle.etag).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&bundle.bytes);
+        folder.replace(names::CHECK, &bytes, 0o644)?;
+        self.store.step(ActivateStep::State)
+    }
+
+    /// The staging folder of a release, with whatever an earlier run left in it.
+    pub(crate) fn staging(&self, model: &ModelRef, release: &ReleaseRecord) -> Result<Staging> {
+        Staging::open(self.store, &self.model(model)?, release.manifest)
+    }
+
+    /// A2. Nothing in the folder is written again after this.
+    pub(crate) fn seal(&self, staging: &Staging, manifest: &[u8]) -> Result<()> {
+        let folder = staging.folder();
+        folder.replace(names::MANIFEST, manifest, 0o444)?;
+        folder.remove_file(names::LEASE)?;
+        folder.create(names::LEASE, b"", 0o444)?;
+        folder.sync_tree(true)?;
+        self.store.step(ActivateStep::Seal)
+    }
+
+    /// A3. A damaged release in the way changes places with the good one, in one step.
+    pub(crate) fn publish(&self, model: &ModelRef, staging: Staging) -> Result<()> {
+        let folder = self.model(model)?;
+        let (from, to) = (
+            folder.ensure_sub(names::STAGING)?,
+            folder.ensure_sub(names::RELEASES)?,
+        );
+        let name = staging.digest().to_hex();
+        drop(staging);
+        if to.kind(&name)?.is_some() {
+            from.exchange(&name, &to, &name)?;
+        } else {
+            from.rename(&name, &to, &name)?;
+        }
+        from.sync()?;
+        to.sync()?;
+        folder.sync()?;
+        self.store.step(ActivateStep::Move)
+    }
+
+    /// A4.
+    pub(crate) fn floors(&self, namespace: &NamespaceName, state: &DeviceState) -> Result<()> {
+        records::save(&self.namespace(namespace)?, names::STATE, state)?;
+        self.store.step(ActivateStep::Floors)
+    }
+
+    /// A5.
+    pub(crate) fn activate(&self, model: &ModelRef, next: ReleaseRecord, held: bool) -> Result<ActiveRecord> {
+        let folder = self.model(model)?;
+        let record = ActiveRecord::with(active_record(&folder)?, next, held, self.store.keep);
+        records::save(&folder, names::ACTIVE, &record)?;
+        self.store.step(ActivateStep::Activate)?;
+        Ok(record)
+    }
+
+    /// A6. Removes what `active.json` does not name and nobody leases, and what unfinished pulls left.
+    pub(crate) fn collect(&self, model: &ModelRef) -> Result<()> {
+        let folder = self.model(model)?;
+        let Some(record) = active_record(&folder)? else {
+            return Ok(());
+        };
+        if let Some(releases) = folder.find(names::RELEASES)? {
+            for (name, kind) in releases.entries()? {
+                let wanted = record.all().any(|r| name.to_str() == Some(&r.manifest.to_hex()));
+                if !wanted && (kind != Kind::Folder || self.is_free(&releases.sub(&name)?)?) {
+                    releases.remove_tree(&name)?;
+                }
+            }
+        }
+        if let Some(staging) = folder.find(names::STAGING)? {
+            for (name, _) in staging.entries()? {
+                staging.remove_tree(&name)?;
+            }
+        }
+        self.store.step(ActivateStep::Collect)
+    }
+
+    /// Whether no lease is held on a release. Its lease file goes while the lock is ours, so that whoever opens the folder
+    /// later finds no lease to take.
+    fn is_free(&self, release: &Folder) -> Result<bool> {
+        let lease = match release.read_file(names::LEASE) {
+            Ok(lease) => lease,
+            Err(e) if e.is_absent() => return Ok(true),
+            Err(e) => return Err(e.into()),
+        };
+        match lease.try_lock() {
+            Ok(()) => {
+                release.remove_file(names::LEASE)?;
+                Ok(true)
+            }
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(e)) => Err(io_error("lock", release.path(), e).into()),
+        }
+    }
+
+    /// Refuses when a pull would not fit.
+    pub(crate) fn reserve(&self, needed: u64) -> Result<()> {
+        match self.store.root.free_space() {
+            Some(available) if available < needed => Err(self.full(needed)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The error for a disk that ran full with so many bytes to go.
+    pub(crate) fn full(&self, needed: u64) -> StoreError {
+        let available = self.store.root.free_space().unwrap_or(0);
+        StoreError::Full {
+            path: self.store.path().to_owned(),
+            needed,
+            available,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Where things stand on a registry. Every part is a checked name or digest, so nothing needs escaping but a version's `+`.
+
+use assay_schema::{ModelName, NamespaceName, Sha256Digest, VersionName};
+use assay_verifier::Resource;
+
+/// The path of what the verifier asks for.
+pub fn resource(namespace: &NamespaceName, resource: &Resource) -> String {
+    match resource {
+        Resource::Bundle { model, version, root } => check(namespace, model, *root, version.as_ref()),
+        Resource::Metadata { file } => metadata(namespace, file),
+        Resource::Target { path } => format!("/tuf/{namespace}/targets/{}", escape(path)),
+        Resource::Blob { sha256, .. } => blob(namespace, sha256),
+    }
+}
+
+/// The check bundle.
+pub fn check(
+    namespace: &NamespaceName,
+    model: &ModelName,
+    root: u64,
+    version: Option<&VersionName>,
+) -> String {
+    let mut path = format!("/v1/namespaces/{namespace}/models/{model}/check?root={root}");
+    if let Some(version) = version {
+        path.push_str("&version=");
+        path.push_str(&escape(version.as_str()));
+    }
+    path
+}
+
+/// A TUF metadata file.
+pub fn metadata(namespace: &NamespaceName, file: &str) -> String {
+    format!("/tuf/{namespace}/metadata/{}", escape(file))
+}
+
+/// A blob.
+pub fn blob(namespace: &NamespaceName, sha256: &Sha256Digest) -> String {
+    format!("/v1/namespaces/{namespace}/blobs/{sha256}")
+}
+
+/// A release.
+pub fn release(namespace: &NamespaceName, model: &ModelName, version: &VersionName) -> String {
+    format!(
+        "/v1/namespaces/{namespace}/models/{model}/releases/{}",
+        escape(version.as_str())
+    )
+}
+
+/// Percent-encodes everything but RFC 3986's unreserved characters and `/`: role names and target paths come from metadata.
+pub(crate) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(byte.into())
+            }
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plus_in_a_version_does_not_become_a_space() {
+        let path = check(
+            &"acme".parse().unwrap(),
+            &"minilm".parse().unwrap(),
+            3,
+            Some(&"1.0.0+cpu".parse().unwrap()),
+        );
+        assert_eq!(
+            path,
+            "/v1/namespaces/acme/models/minilm/check?root=3&version=1.0.0%2Bcpu"
+        );
+    }
+
+    #[test]
+    fn names_from_metadata_cannot_add_a_query() {
+        let found = resource(
+            &"acme".parse().unwrap(),
+            &Resource::Metadata {
+                file: "1.a?b#c d.json".into(),
+            },
+        );
+        assert_eq!(found, "/tuf/acme/metadata/1.a%3Fb%23c%20d.json");
+    }
+}
