@@ -32,6 +32,7 @@ pub mod scan;
 pub mod store;
 pub mod transport;
 
+pub use assay_verifier::Want;
 pub use device::Device;
 pub use folder::FileError;
 pub use hash::sha256;

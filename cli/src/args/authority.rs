@@ -6,7 +6,7 @@ use assay_schema::{NamespaceName, ReleaseRef};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
-use super::shared::{AuthorityArgs, PageArgs, PassphraseArgs, RegistryArgs};
+use super::shared::{AuthorityArgs, PageArgs, PassphraseArgs, RegistryArgs, TokenArgs};
 
 /// Kinds of keys by the names that the command line uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -19,8 +19,9 @@ pub(crate) enum KeyType {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Makes root.pem, targets.pem and publisher.pem (Ed25519) and model-signing.pem (P-256), each with its public half
-beside it (.pub). Keys of a role with several are numbered: root-1.pem, root-2.pem. Keep root and targets keys offline.
+Makes root.pem, targets.pem and publisher.pem (Ed25519) and model-signing.pem (P-256), each with its public half beside it \
+(root.pem.pub). A role's further keys are root-2.pem, root-3.pem and so on. Keep root and targets keys offline. Existing keys \
+are never overwritten.
 
 Examples:
   assay keygen ./authority
@@ -66,7 +67,7 @@ pub(crate) enum NamespaceCommand {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints the namespace's identity: the fingerprint that you give to devices, by a way that the registry does not control.
+Prints the namespace's identity: the fingerprint that you give to devices, by a way that the registry does not control. \
 The token needs the scope admin.
 
 Examples:
@@ -75,16 +76,16 @@ Examples:
 pub(crate) struct NamespaceCreate {
     /// The namespace's name
     pub(crate) namespace: NamespaceName,
-    #[command(flatten)]
-    pub(crate) authority: AuthorityArgs,
-    #[command(flatten)]
-    pub(crate) registry: RegistryArgs,
     /// Only holders of a token for this namespace may read it
     #[arg(long)]
     pub(crate) private: bool,
     /// The name that verdicts show for the holder of model-signing.pem [default: the namespace's name]
     #[arg(long, value_name = "NAME")]
     pub(crate) signer: Option<String>,
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
 }
 
 #[derive(Debug, Args)]
@@ -107,11 +108,11 @@ pub(crate) struct NamespaceList {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Publishing the same content again changes nothing and succeeds; other content under a published version is refused (exit
-code 7). A publication that was interrupted goes on where it stopped. The token needs the scope publish.
+Publishing the same content again changes nothing and succeeds; other content under a published version is refused (exit code 7). \
+A publication that was interrupted goes on where it stopped. The token needs the scope publish.
 
 Examples:
-  assay publish ./minilm acme/minilm@1.0.0 --authority ./authority --registry https://models.example.org
+  assay publish ./minilm acme/minilm@1.0.0 --authority ./authority --token-file ./token
   assay publish ./minilm acme/minilm@1.1.0 --not-before 2027-01-15T08:00:00Z
   assay publish ./minilm acme/minilm@1.1.0 --dry-run")]
 pub(crate) struct Publish {
@@ -120,14 +121,17 @@ pub(crate) struct Publish {
     /// The release, as NAMESPACE/MODEL@VERSION
     #[arg(value_name = "NS/MODEL@VERSION")]
     pub(crate) release: ReleaseRef,
-    #[command(flatten)]
-    pub(crate) authority: AuthorityArgs,
-    #[command(flatten)]
-    pub(crate) registry: RegistryArgs,
     /// No device activates the release before this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     pub(crate) not_before: Option<Timestamp>,
     /// Hash and check everything, show what would be published, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
+    /// The registry's address [default: the one that the namespace was created on]
+    #[arg(long, value_name = "URL", env = "ASSAY_REGISTRY", help_heading = "Registry")]
+    pub(crate) registry: Option<String>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
 }

@@ -20,7 +20,7 @@ pub(crate) enum TrustCommand {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("how").required(true))]
 #[command(after_help = "\
-The fingerprint is what `assay namespace create` printed. Get it from the namespace's authority, not from the registry.
+The fingerprint is what `assay namespace create` printed. Get it from the namespace's authority, not from the registry. \
 With --trust-on-first-use the registry's answer is believed once, and every verdict says so from then on.
 
 Example:
@@ -153,7 +153,7 @@ pub(crate) struct ForeignArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Only releases that are kept on this device can be rolled back to, and their bytes are checked again first. The model is
+Only releases that are kept on this device can be rolled back to, and their bytes are checked again first. The model is \
 then held: it does not update until `assay resume`. Floors stay where they are.
 
 Examples:

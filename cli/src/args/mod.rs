@@ -9,18 +9,20 @@ use clap::{Parser, Subcommand};
 
 use crate::exit;
 
-pub(crate) use authority::{Keygen, KeyType, NamespaceCommand, NamespaceCreate, NamespaceList, NamespaceShow, Publish};
-pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand, TokenCreate, TokenList, TokenRevoke};
+pub(crate) use authority::{KeyType, Keygen, NamespaceCommand, NamespaceCreate, Publish};
+pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use device::{
-    Check, HeldModel, PathOf, Pull, Rollback, Status, TrustAdd, TrustCommand, TrustList, TrustShow, Update, Verify,
+    Check, ForeignArgs, HeldModel, PathOf, Pull, Rollback, Status, TrustAdd, TrustCommand, Update, Verify,
 };
-pub(crate) use shared::{AuthorityArgs, ChainArgs, DeviceArgs, PageArgs, RegistryArgs, StoreArgs, TokenArgs, Wanted};
+pub(crate) use shared::{
+    AuthorityArgs, ChainArgs, DeviceArgs, PassphraseArgs, RegistryArgs, StoreArgs, TokenArgs, Wanted,
+};
 
 const TOP_EXAMPLES: &str = "\
 A publisher, once:
   assay keygen ./authority --encrypt
   assay namespace create acme --authority ./authority --registry https://models.example.org
-  assay publish ./minilm acme/minilm@1.0.0 --authority ./authority --registry https://models.example.org
+  assay publish ./minilm acme/minilm@1.0.0 --authority ./authority
 
 A device:
   assay trust add acme --registry https://models.example.org --fingerprint 3f9c...
@@ -36,8 +38,12 @@ Environment:
 
 /// Publish models that devices can trust, and use models without trusting who hosts them.
 #[derive(Debug, Parser)]
-#[command(name = "assay", version, after_help = TOP_EXAMPLES, after_long_help = exit::with_table(TOP_EXAMPLES))]
-#[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "assay", version, after_help = TOP_EXAMPLES, after_long_help = exit::with_table(TOP_EXAMPLES), max_term_width = 110)]
+#[command(
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) show: Show,
@@ -96,7 +102,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Token(TokenCommand),
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  assay completions bash > ~/.local/share/bash-completion/completions/assay")]
+    #[command(
+        after_help = "Example:\n  assay completions bash > ~/.local/share/bash-completion/completions/assay"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,

@@ -21,9 +21,15 @@ impl FromStr for Wanted {
     fn from_str(text: &str) -> Result<Self, BadName> {
         if text.contains('@') {
             let release: ReleaseRef = text.parse()?;
-            Ok(Self { model: release.model, version: Some(release.version) })
+            Ok(Self {
+                model: release.model,
+                version: Some(release.version),
+            })
         } else {
-            Ok(Self { model: text.parse()?, version: None })
+            Ok(Self {
+                model: text.parse()?,
+                version: None,
+            })
         }
     }
 }

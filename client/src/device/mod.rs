@@ -3,6 +3,7 @@
 //! Decisions are the verifier's. This module does what the verifier asks for: fetch, hash, write, persist, activate.
 
 mod check;
+mod compare;
 mod drive;
 mod oms;
 mod pull;

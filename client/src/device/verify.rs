@@ -176,8 +176,8 @@ impl Device {
 }
 
 /// A verification: it reads chunk indexes, and writes nothing.
-struct ReadOnly {
-    release: Option<Folder>,
+pub(super) struct ReadOnly {
+    pub(super) release: Option<Folder>,
 }
 
 impl Host for ReadOnly {

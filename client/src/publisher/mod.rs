@@ -5,6 +5,7 @@
 
 mod authority;
 mod namespace;
+mod plan;
 mod refresh;
 mod registry;
 mod release;
@@ -22,6 +23,7 @@ use assay_trust::TrustError;
 
 pub use authority::{AuthorityFolder, KeyRole, NamespaceRecord};
 pub use namespace::NamespaceTerms;
+pub use plan::Planned;
 pub use release::{PublishedRelease, ReleaseTerms};
 
 use crate::folder::FileError;

@@ -159,7 +159,7 @@ impl Publisher {
         Err(PublishError::Crowded(REBASES))
     }
 
-    fn refresh(
+    pub(super) fn refresh(
         &self,
         record: &NamespaceRecord,
         model: &ModelName,
@@ -179,7 +179,7 @@ impl Publisher {
     }
 
     /// The release as it is published, if this version is; other content is refused.
-    fn already(
+    pub(super) fn already(
         &self,
         record: &NamespaceRecord,
         current: &Current,
@@ -314,7 +314,7 @@ impl Publisher {
     }
 }
 
-fn entry(file: &HashedFile) -> FileEntry {
+pub(super) fn entry(file: &HashedFile) -> FileEntry {
     let chunks = file.index.as_ref().map(|index| hash::sha256(&index.encode()));
     FileEntry {
         path: file.path.clone(),
@@ -329,7 +329,7 @@ fn shown(file: &FileEntry) -> String {
 }
 
 /// The order that the release gets on top of `current`.
-fn order(current: &Current, terms: &ReleaseTerms) -> Result<ReleaseOrder, PublishError> {
+pub(super) fn order(current: &Current, terms: &ReleaseTerms) -> Result<ReleaseOrder, PublishError> {
     let highest = current.highest()?.map(|h| h.order);
     let counter = terms
         .counter

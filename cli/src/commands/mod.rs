@@ -1,0 +1,58 @@
+//! The commands: each calls a library and says what came of it.
+
+mod catalog;
+mod foreign;
+mod keygen;
+mod local;
+mod namespace;
+mod publish;
+mod pull;
+mod trust;
+mod verify;
+
+use clap::CommandFactory;
+use serde_json::json;
+
+use crate::args::{Cli, Command};
+use crate::context::Context;
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::output::Answer;
+
+pub(crate) fn run(context: &Context, command: Command) -> Result<Answer, Failure> {
+    match command {
+        Command::Keygen(args) => keygen::run(&args),
+        Command::Namespace(command) => namespace::run(context, &command),
+        Command::Publish(args) => publish::run(context, &args),
+        Command::Trust(command) => trust::run(context, &command),
+        Command::Check(args) => pull::check(context, &args),
+        Command::Pull(args) => pull::pull(context, &args.release, &args.device, &args.chain),
+        Command::Update(args) => pull::update(context, &args),
+        Command::Verify(args) => verify::run(context, &args),
+        Command::Rollback(args) => local::rollback(context, &args),
+        Command::Resume(args) => local::resume(context, &args),
+        Command::Status(args) => local::status(context, &args),
+        Command::Path(args) => local::path(context, &args),
+        Command::Search(args) => catalog::search(context, &args),
+        Command::Releases(args) => catalog::releases(context, &args),
+        Command::Token(command) => catalog::token(context, &command),
+        Command::Completions { shell } => Ok(completions(shell)),
+        Command::ExitCodes => Ok(exit_codes()),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Answer {
+    // Into memory first: the generator panics when its reader goes away.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "assay", &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    Answer::new(json!({"shell": shell.to_string(), "script": script}), script)
+}
+
+fn exit_codes() -> Answer {
+    let codes: Vec<_> = Exit::ALL
+        .iter()
+        .map(|e| json!({"code": e.code(), "meaning": e.meaning()}))
+        .collect();
+    Answer::new(json!({"exit_codes": codes}), exit::table())
+}

@@ -1,0 +1,111 @@
+//! `assay namespace`.
+
+use assay_client::catalog::Catalog;
+use assay_client::publisher::{AuthorityFolder, NamespaceTerms, Publisher};
+use assay_client::transport::registry_address;
+use assay_schema::api::{NamespaceInfo, Visibility};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::keygen::Thresholds;
+use crate::args::{AuthorityArgs, NamespaceCommand, NamespaceCreate};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Answer, columns};
+use crate::passphrase::Passphrases;
+
+pub(super) fn run(context: &Context, command: &NamespaceCommand) -> Result<Answer, Failure> {
+    match command {
+        NamespaceCommand::Create(args) => create(context, args),
+        NamespaceCommand::Show(args) => {
+            let transport = context.registry(&args.registry)?;
+            let found = Catalog::new(transport.as_ref()).namespace(&args.namespace)?;
+            let info = found.ok_or_else(|| {
+                let message = format!(
+                    "{}: the registry has no namespace {}",
+                    args.registry.registry, args.namespace
+                );
+                Failure::new(Exit::NotFound, "no-namespace", message)
+                    .advise("Check the name; a private namespace needs a token")
+            })?;
+            let versions: Vec<String> = info
+                .versions
+                .iter()
+                .map(|(role, v)| format!("{role} {v}"))
+                .collect();
+            let rows = [
+                ["namespace".to_owned(), info.name.to_string()],
+                ["fingerprint".to_owned(), info.identity.to_string()],
+                ["visibility".to_owned(), visibility(&info).to_owned()],
+                ["versions".to_owned(), versions.join(", ")],
+                ["created".to_owned(), info.created.to_string()],
+            ];
+            Ok(Answer::new(json!({"namespace": info}), columns(&rows)))
+        }
+        NamespaceCommand::List(args) => {
+            let transport = context.registry(&args.registry)?;
+            let found = Catalog::new(transport.as_ref()).namespaces(args.page.limit)?;
+            let rows: Vec<_> = found
+                .iter()
+                .map(|n| {
+                    [
+                        n.name.to_string(),
+                        visibility(n).to_owned(),
+                        n.identity.to_string(),
+                    ]
+                })
+                .collect();
+            Ok(Answer::new(json!({"namespaces": found}), columns(&rows)))
+        }
+    }
+}
+
+fn visibility(info: &NamespaceInfo) -> &'static str {
+    match info.visibility {
+        Visibility::Public => "public",
+        Visibility::Private => "private",
+    }
+}
+
+/// The authority's folder, which must exist: a mistyped path must not become a new folder.
+pub(super) fn open_authority(args: &AuthorityArgs) -> Result<AuthorityFolder, Failure> {
+    if !args.authority.is_dir() {
+        let message = format!("{}: no such folder", args.authority.display());
+        return Err(
+            Failure::new(Exit::NotFound, "no-authority", message).advise("Make one with `assay keygen`")
+        );
+    }
+    Ok(AuthorityFolder::open(&args.authority)?)
+}
+
+fn create(context: &Context, args: &NamespaceCreate) -> Result<Answer, Failure> {
+    let folder = open_authority(&args.authority)?;
+    let thresholds = Thresholds::read(folder.path())?;
+    let passphrases = Passphrases::new(&args.authority.passphrase)?;
+    let transport = context.registry(&args.registry)?;
+    let terms = NamespaceTerms {
+        name: args.namespace.clone(),
+        registry: registry_address(&args.registry.registry)?,
+        root_threshold: thresholds.root,
+        targets_threshold: thresholds.targets,
+        signer: args.signer.clone().unwrap_or_else(|| args.namespace.to_string()),
+        other_signers: Vec::new(),
+        sigstore_root: None,
+        visibility: if args.private {
+            Visibility::Private
+        } else {
+            Visibility::Public
+        },
+    };
+    let publisher = Publisher::new(folder, transport).ask_passphrase(move |path| passphrases.of(path));
+    let record = publisher.create_namespace(&terms, Timestamp::now())?;
+    let text = format!(
+        "namespace {} on {}\nfingerprint {}\n\nGive devices the fingerprint by a way that the registry does not control:\n  \
+         assay trust add {} --registry {} --fingerprint {}",
+        record.name, record.registry, record.identity, record.name, record.registry, record.identity
+    );
+    let document =
+        json!({"namespace": record.name, "registry": record.registry, "fingerprint": record.identity});
+    Ok(Answer::new(document, text))
+}

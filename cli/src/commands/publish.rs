@@ -1,0 +1,114 @@
+//! `assay publish`.
+
+use std::sync::Arc;
+
+use assay_client::publisher::{Planned, PublishedRelease, Publisher, ReleaseTerms};
+use assay_client::scan::scan;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::namespace::open_authority;
+use crate::args::Publish;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Answer, bytes, columns};
+use crate::passphrase::Passphrases;
+use crate::progress::PublishBars;
+
+pub(super) fn run(context: &Context, args: &Publish) -> Result<Answer, Failure> {
+    let folder = open_authority(&args.authority)?;
+    let record = folder.namespace()?;
+    let wanted = &args.release.model.namespace;
+    if record.name != *wanted {
+        let message = format!(
+            "{}: expected the authority of namespace {wanted}, found that of {}",
+            folder.path().display(),
+            record.name
+        );
+        return Err(Failure::new(Exit::Usage, "other-namespace", message)
+            .advise("Give the authority's folder with --authority"));
+    }
+    let mut terms = ReleaseTerms::new(args.release.model.model.clone(), args.release.version.clone());
+    terms.not_before = args.not_before;
+    let total = scan(&args.dir, &terms.ignore)?
+        .iter()
+        .map(|file| file.size())
+        .sum();
+
+    let passphrases = Passphrases::new(&args.authority.passphrase)?;
+    let address = args.registry.as_deref().unwrap_or(&record.registry);
+    let transport = context.connect(address, &args.token)?;
+    let bars = Arc::new(PublishBars::new(context.show, total));
+    let teller = Arc::clone(&bars);
+    let publisher = Publisher::new(folder, transport)
+        .ask_passphrase(move |path| passphrases.of(path))
+        .on_progress(move |progress| teller.tell(&progress));
+    let result = if args.dry_run {
+        publisher
+            .plan(&args.dir, &terms, Timestamp::now())
+            .map(|planned| plan(args, &planned))
+    } else {
+        publisher
+            .publish(&args.dir, &terms, Timestamp::now())
+            .map(|published| answer(args, &published))
+    };
+    bars.clear();
+    Ok(result?)
+}
+
+fn plan(args: &Publish, planned: &Planned) -> Answer {
+    if let Some(published) = &planned.already {
+        return answer(args, published);
+    }
+    let size = planned.files.iter().map(|file| file.size).sum();
+    let rows: Vec<_> = planned
+        .files
+        .iter()
+        .map(|f| [f.path.to_string(), bytes(f.size), f.sha256.to_string()])
+        .collect();
+    let text = format!(
+        "{}{} would be published: order {}, {} files, {}",
+        columns(&rows),
+        args.release,
+        planned.order,
+        planned.files.len(),
+        bytes(size)
+    );
+    let document = json!({
+        "release": args.release.to_string(),
+        "order": planned.order,
+        "files": planned.files.len(),
+        "listing": planned.files,
+        "size": size,
+        "already": false,
+        "dry_run": true,
+    });
+    Answer::new(document, text)
+}
+
+fn answer(args: &Publish, published: &PublishedRelease) -> Answer {
+    let done = if published.already {
+        "is published already"
+    } else {
+        "published"
+    };
+    let text = format!(
+        "{} {done}: order {}, {} files, {}\nmanifest {}",
+        args.release,
+        published.order,
+        published.files,
+        bytes(published.size),
+        published.manifest
+    );
+    let document = json!({
+        "release": args.release.to_string(),
+        "order": published.order,
+        "manifest": published.manifest,
+        "files": published.files,
+        "size": published.size,
+        "already": published.already,
+        "dry_run": args.dry_run,
+    });
+    Answer::new(document, text)
+}

@@ -1,0 +1,122 @@
+//! `assay check`, `assay pull` and `assay update`.
+
+use std::sync::Arc;
+
+use assay_client::device::{Options, RouteChoice, permits};
+use assay_client::{Device, Want};
+use assay_schema::{NamespaceName, Verdict};
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use crate::args::{ChainArgs, Check, DeviceArgs, Update, Wanted};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::observed::Observed;
+use crate::output::{Answer, bytes};
+use crate::progress::bar;
+
+/// A device that asks the registry of its pin, or the one that the command line names.
+pub(super) fn device(
+    context: &Context,
+    args: &DeviceArgs,
+    namespace: &NamespaceName,
+) -> Result<(Device, Arc<Observed>), Failure> {
+    let store = context.store(&args.store)?;
+    let address = match &args.registry {
+        Some(address) => address.clone(),
+        None => store.pin(namespace)?.registry,
+    };
+    let transport = context.connect(&address, &args.token)?;
+    let shared = Arc::clone(&transport);
+    Ok((
+        Device::new(store).connect_by(move |_| Ok(shared.clone())),
+        transport,
+    ))
+}
+
+pub(super) fn options(wanted: &Wanted, chain: &ChainArgs) -> Options {
+    Options {
+        want: wanted.version.clone().map_or(Want::Highest, Want::Version),
+        route: if chain.static_files {
+            RouteChoice::Static
+        } else {
+            RouteChoice::Bundle
+        },
+        require: chain.require.iter().copied().collect(),
+    }
+}
+
+/// An answer if the verdict permits; otherwise the failure that it is, whose exit code tells a refusal by judgement from a
+/// registry that could not be asked.
+pub(super) fn judged(verdict: Verdict, transport: Option<&Observed>) -> Result<Verdict, Failure> {
+    if permits(&verdict) {
+        return Ok(verdict);
+    }
+    let failure = Failure::of_verdict(verdict);
+    Err(match transport {
+        Some(transport) => transport.explain(failure),
+        None => failure,
+    })
+}
+
+pub(super) fn check(context: &Context, args: &Check) -> Result<Answer, Failure> {
+    let (device, transport) = device(context, &args.device, &args.release.model.namespace)?;
+    let verdict = device.check(&args.release.model, &options(&args.release, &args.chain))?;
+    let verdict = judged(verdict, Some(&transport))?;
+    Ok(Answer::new(json!({"release": name(&verdict)}), "").with_verdict(verdict))
+}
+
+/// `acme/minilm@1.2.0`, as far as the verdict knows.
+pub(super) fn name(verdict: &Verdict) -> String {
+    let subject = &verdict.subject;
+    let version = subject
+        .version
+        .as_ref()
+        .map(|v| format!("@{v}"))
+        .unwrap_or_default();
+    format!("{}/{}{version}", subject.namespace, subject.model)
+}
+
+pub(super) fn update(context: &Context, args: &Update) -> Result<Answer, Failure> {
+    let wanted = Wanted {
+        model: args.model.clone(),
+        version: None,
+    };
+    pull(context, &wanted, &args.device, &args.chain)
+}
+
+pub(super) fn pull(
+    context: &Context,
+    wanted: &Wanted,
+    args: &DeviceArgs,
+    chain: &ChainArgs,
+) -> Result<Answer, Failure> {
+    let (device, transport) = device(context, args, &wanted.model.namespace)?;
+    let mut shown: Option<ProgressBar> = None;
+    let result = device.pull(&wanted.model, &options(wanted, chain), &mut |progress| {
+        shown
+            .get_or_insert_with(|| bar(context.show, "pulling", Some(progress.total)))
+            .set_position(progress.done);
+    });
+    if let Some(bar) = shown {
+        bar.finish_and_clear();
+    }
+    let pulled = result?;
+    let verdict = judged(pulled.verdict, Some(&transport))?;
+    let path = device
+        .active(&wanted.model)?
+        .map(|active| active.path().to_owned());
+    let release = name(&verdict);
+    let mut text = match pulled.already_active {
+        true => format!("{release} is active already\n"),
+        false => format!(
+            "{release} is active; {} received\n",
+            bytes(pulled.traffic.received)
+        ),
+    };
+    if let Some(path) = &path {
+        text.push_str(&format!("{}\n", path.display()));
+    }
+    let document = json!({"release": release, "already_active": pulled.already_active, "path": path});
+    Ok(Answer::new(document, text).with_verdict(verdict))
+}

@@ -1,0 +1,95 @@
+//! `assay trust`.
+
+use assay_client::Device;
+use assay_client::device::Fingerprint;
+use assay_client::store::PinRecord;
+use assay_client::transport::registry_address;
+use serde_json::{Value, json};
+
+use crate::args::{TrustAdd, TrustCommand};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{Answer, columns};
+
+pub(super) fn run(context: &Context, command: &TrustCommand) -> Result<Answer, Failure> {
+    match command {
+        TrustCommand::Add(args) => add(context, args),
+        TrustCommand::List(args) => {
+            let pins: Vec<PinRecord> = context
+                .store(&args.store)?
+                .list()?
+                .into_iter()
+                .map(|trusted| trusted.pin)
+                .collect();
+            let rows: Vec<_> = pins
+                .iter()
+                .map(|p| {
+                    [
+                        p.namespace.to_string(),
+                        p.registry.clone(),
+                        p.identity.to_string(),
+                        learned(p).to_owned(),
+                    ]
+                })
+                .collect();
+            let pins: Vec<Value> = pins.iter().map(document).collect();
+            Ok(Answer::new(json!({"namespaces": pins}), columns(&rows)))
+        }
+        TrustCommand::Show(args) => {
+            let store = context.store(&args.store)?;
+            let pin = store.pin(&args.namespace)?;
+            let state = store.state(&args.namespace)?;
+            let mut text = text(&pin);
+            let floors: Vec<_> = state
+                .floors
+                .iter()
+                .map(|(m, order)| [format!("floor {m}"), order.to_string()])
+                .collect();
+            text.push_str(&columns(&floors));
+            Ok(Answer::new(
+                json!({"namespace": document(&pin), "floors": state.floors}),
+                text,
+            ))
+        }
+    }
+}
+
+fn add(context: &Context, args: &TrustAdd) -> Result<Answer, Failure> {
+    let fingerprint = match args.fingerprint {
+        Some(digest) => Fingerprint::Known(digest),
+        // clap's group lets nothing else through.
+        None if args.trust_on_first_use => Fingerprint::FirstUse,
+        None => Fingerprint::Unknown,
+    };
+    let address = registry_address(&args.registry.registry)?;
+    let transport = context.registry(&args.registry)?;
+    let device = Device::new(context.store(&args.store)?).connect_by(move |_| Ok(transport.clone()));
+    let pin = device.trust_add(&address, &args.namespace, fingerprint)?;
+    Ok(Answer::new(json!({"namespace": document(&pin)}), text(&pin)))
+}
+
+fn learned(pin: &PinRecord) -> &'static str {
+    if pin.first_use {
+        "on first use"
+    } else {
+        "by fingerprint"
+    }
+}
+
+fn document(pin: &PinRecord) -> Value {
+    json!({
+        "namespace": pin.namespace,
+        "registry": pin.registry,
+        "fingerprint": pin.identity,
+        "trust_on_first_use": pin.first_use,
+    })
+}
+
+fn text(pin: &PinRecord) -> String {
+    columns(&[
+        ["namespace".to_owned(), pin.namespace.to_string()],
+        ["registry".to_owned(), pin.registry.clone()],
+        ["fingerprint".to_owned(), pin.identity.to_string()],
+        ["trusted".to_owned(), learned(pin).to_owned()],
+    ])
+}

@@ -1,0 +1,143 @@
+//! `assay verify`.
+
+use std::path::Path;
+
+use assay_client::Device;
+use assay_schema::{ModelRef, ReleaseRef, Stage, VersionName};
+use serde_json::json;
+
+use super::foreign;
+use super::pull::{device, judged, name, options};
+use crate::args::{Verify, Wanted};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::Answer;
+use crate::progress::bar;
+
+pub(super) fn run(context: &Context, args: &Verify) -> Result<Answer, Failure> {
+    let folder = Path::new(&args.what);
+    if args.foreign.signature.is_some() {
+        return foreign::run(context, existing(folder)?, &args.foreign);
+    }
+    let stage = args
+        .chain
+        .require
+        .iter()
+        .find(|s| !matches!(s, Stage::Content | Stage::Verdict));
+    if let (false, Some(stage)) = (args.online, stage) {
+        let message = format!("--require {stage}: only the content is verified without asking the registry");
+        return Err(Failure::new(Exit::Usage, "offline", message).advise("Add --online"));
+    }
+    let (wanted, folder) = match &args.release {
+        Some(release) => (release.clone(), Some(existing(folder)?)),
+        None => (active_model(&args.what, folder)?, None),
+    };
+    if args.online {
+        online(context, args, &wanted, folder)
+    } else {
+        offline(context, args, &wanted, folder)
+    }
+}
+
+/// One argument alone names a model.
+fn active_model(text: &str, folder: &Path) -> Result<Wanted, Failure> {
+    let advice = if folder.is_dir() {
+        "To verify a folder, say what it should be: `assay verify DIR NS/MODEL`, or --signature and --public-key"
+    } else {
+        "Give a model as NS/MODEL"
+    };
+    let bad = |message: String| Failure::new(Exit::Usage, "bad-name", message).advise(advice);
+    let wanted: Wanted = text
+        .parse()
+        .map_err(|e: assay_schema::name::BadName| bad(e.to_string()))?;
+    match wanted.version {
+        None => Ok(wanted),
+        Some(_) => Err(bad(format!(
+            "{text}: expected a model without a version: what is active is verified"
+        ))),
+    }
+}
+
+fn existing(folder: &Path) -> Result<&Path, Failure> {
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    Err(Failure::new(
+        Exit::NotFound,
+        "no-folder",
+        format!("{}: no such folder", folder.display()),
+    ))
+}
+
+fn offline(
+    context: &Context,
+    args: &Verify,
+    wanted: &Wanted,
+    folder: Option<&Path>,
+) -> Result<Answer, Failure> {
+    let device = Device::new(context.store(&args.device.store)?);
+    let bar = bar(context.show, "verifying", size(&device, wanted)?);
+    let mut progress = |done| bar.set_position(done);
+    let result = match folder {
+        None => device.verify_active(&wanted.model, &mut progress),
+        Some(folder) => device.verify_copy(folder, &wanted.model, wanted.version.as_ref(), &mut progress),
+    };
+    bar.finish_and_clear();
+    let verdict = judged(result?, None)?;
+    Ok(Answer::new(json!({"release": name(&verdict), "online": false}), "").with_verdict(verdict))
+}
+
+fn online(
+    context: &Context,
+    args: &Verify,
+    wanted: &Wanted,
+    folder: Option<&Path>,
+) -> Result<Answer, Failure> {
+    let (device, transport) = device(context, &args.device, &wanted.model.namespace)?;
+    // Held until the end, so that the folder stays whatever another process activates.
+    let active = device.active(&wanted.model)?;
+    let version = match (&wanted.version, &active) {
+        (Some(version), _) => version.clone(),
+        (None, Some(active)) => active.manifest().version.clone(),
+        (None, None) => return Err(not_active(&wanted.model, folder)),
+    };
+    let folder = match (folder, &active) {
+        (Some(folder), _) => folder,
+        (None, Some(active)) => active.path(),
+        (None, None) => return Err(not_active(&wanted.model, folder)),
+    };
+    let release = ReleaseRef {
+        model: wanted.model.clone(),
+        version,
+    };
+    let bar = bar(context.show, "verifying", size(&device, wanted)?);
+    let result = device.verify_directory(folder, &release, &options(wanted, &args.chain), &mut |done| {
+        bar.set_position(done)
+    });
+    bar.finish_and_clear();
+    let verdict = judged(result?, Some(&transport))?;
+    Ok(Answer::new(json!({"release": name(&verdict), "online": true}), "").with_verdict(verdict))
+}
+
+fn not_active(model: &ModelRef, folder: Option<&Path>) -> Failure {
+    let advice = match folder {
+        Some(_) => format!("Say which release the folder should be: {model}@VERSION"),
+        None => format!("Run `assay pull {model}` first"),
+    };
+    Failure::new(
+        Exit::NotFound,
+        "not-active",
+        format!("{model} has no active release on this device"),
+    )
+    .advise(advice)
+}
+
+/// Bytes that will be verified, where the active release is the one that is meant.
+fn size(device: &Device, wanted: &Wanted) -> Result<Option<u64>, Failure> {
+    let is_meant = |version: &VersionName| wanted.version.as_ref().is_none_or(|w| w == version);
+    let active = device.active(&wanted.model)?;
+    Ok(active
+        .filter(|a| is_meant(&a.manifest().version))
+        .map(|a| a.manifest().size()))
+}

@@ -1,0 +1,115 @@
+//! What a run has at hand: how to print, and the way to the registry, whose traffic is reported.
+
+use std::cell::OnceCell;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use assay_client::transport::{Limits, Secret, Traffic, registry_address};
+use assay_client::{HttpTransport, Store, Transport};
+
+use crate::args::{RegistryArgs, Show, StoreArgs, TokenArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::observed::Observed;
+use crate::passphrase;
+
+/// What a run has at hand.
+pub(crate) struct Context {
+    pub(crate) show: Show,
+    transport: OnceCell<Arc<Observed>>,
+}
+
+impl Context {
+    pub(crate) fn new(show: Show) -> Self {
+        Self {
+            show,
+            transport: OnceCell::new(),
+        }
+    }
+
+    /// What went over the wire, if the registry was asked for anything.
+    pub(crate) fn traffic(&self) -> Option<Traffic> {
+        self.transport.get().map(|t| t.traffic())
+    }
+
+    /// The way to a registry that the command line or the environment names.
+    pub(crate) fn registry(&self, args: &RegistryArgs) -> Result<Arc<Observed>, Failure> {
+        self.connect(&args.registry, &args.token)
+    }
+
+    /// The way to `address`. A token is sent to the registry that it was given for and to no other: one from the
+    /// environment belongs to ASSAY_REGISTRY, where that is set.
+    pub(crate) fn connect(&self, address: &str, token: &TokenArgs) -> Result<Arc<Observed>, Failure> {
+        let secret = match (&token.token, &token.token_file) {
+            (Some(token), _) => Some(Secret::new(token)),
+            (None, Some(path)) => Some(Secret::new(&passphrase::from_file(path)?)),
+            (None, None) => match variable("ASSAY_TOKEN") {
+                Some(token) if belongs_to(variable("ASSAY_REGISTRY").as_deref(), address) => {
+                    Some(Secret::new(&token))
+                }
+                _ => None,
+            },
+        };
+        let transport = Arc::new(Observed::new(HttpTransport::new(
+            address,
+            secret,
+            Limits::default(),
+        )?));
+        Ok(Arc::clone(self.transport.get_or_init(|| transport)))
+    }
+
+    /// The device's store.
+    pub(crate) fn store(&self, args: &StoreArgs) -> Result<Store, Failure> {
+        let path = match &args.store {
+            Some(path) => path.clone(),
+            None => default_store().ok_or_else(|| {
+                Failure::new(
+                    Exit::Usage,
+                    "no-store",
+                    "no folder for the device's store: neither XDG_DATA_HOME nor HOME is set",
+                )
+                .advise("Give one with --store or ASSAY_STORE")
+            })?,
+        };
+        Ok(Store::open(&path)?)
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+fn belongs_to(named: Option<&str>, address: &str) -> bool {
+    match named {
+        None => true,
+        Some(named) => match (registry_address(named), registry_address(address)) {
+            (Ok(named), Ok(address)) => named == address,
+            _ => false,
+        },
+    }
+}
+
+/// XDG Base Directory Specification: a relative XDG_DATA_HOME is invalid and ignored.
+fn default_store() -> Option<PathBuf> {
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let data = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    data.map(|path| path.join("assay"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_the_environment_is_not_sent_to_another_registry() {
+        assert!(belongs_to(None, "https://a.example"));
+        assert!(belongs_to(Some("https://a.example/"), "https://a.example"));
+        assert!(!belongs_to(Some("https://a.example"), "https://b.example"));
+        assert!(!belongs_to(Some("https://a.example"), "http://a.example"));
+        assert!(!belongs_to(Some("not an address"), "https://a.example"));
+    }
+}

@@ -1,0 +1,288 @@
+//! Every library error as an exit code, a name for programs, and words for people. The one place that maps them.
+
+use assay_authority::KeyError;
+use assay_authority::release::PublishError as SigningError;
+use assay_client::device::DeviceError;
+use assay_client::publisher::PublishError;
+use assay_client::scan::ScanError;
+use assay_client::{FileError, StoreError, TransportError};
+use assay_schema::problem::ProblemKind;
+use assay_schema::verdict::{Outcome, StageOutcome, Verdict};
+
+use crate::exit::Exit;
+use crate::verdict::{conclusion, printable};
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    /// Stable, for programs.
+    pub(crate) code: String,
+    pub(crate) message: String,
+    /// What a person can do, where the message does not say it already.
+    pub(crate) advice: Option<String>,
+    pub(crate) verdict: Option<Box<Verdict>>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            code: code.into(),
+            message: message.into(),
+            advice: None,
+            verdict: None,
+        }
+    }
+
+    pub(crate) fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// The failure that a verdict other than *permit* is.
+    pub(crate) fn of_verdict(verdict: Verdict) -> Self {
+        let failure = match verdict.refusal() {
+            Some((stage, refusal)) => {
+                let what = format!(
+                    "{stage}: {}: expected {}, found {}",
+                    refusal.subject, refusal.expected, refusal.found
+                );
+                Self::new(Exit::Refused, refusal.code.clone(), printable(&what))
+                    .advise(printable(&refusal.advice))
+            }
+            None => match verdict.stages.iter().find_map(deferral) {
+                Some(message) if verdict.outcome == Outcome::Defer => {
+                    Self::new(Exit::Deferred, "deferred", message)
+                }
+                _ => Self::new(Exit::Refused, "refused", conclusion(&verdict)),
+            },
+        };
+        Self {
+            verdict: Some(Box::new(verdict)),
+            ..failure
+        }
+    }
+}
+
+fn deferral(report: &assay_schema::verdict::StageReport) -> Option<String> {
+    match &report.outcome {
+        StageOutcome::Deferred { until, reason } => Some(format!(
+            "{}: not before {until}: {}",
+            report.stage,
+            printable(reason)
+        )),
+        _ => None,
+    }
+}
+
+impl Failure {
+    /// Exit code, name and advice of what a registry, or the way to it, said.
+    pub(crate) fn of_transport(error: &TransportError) -> (Exit, &'static str, Option<&'static str>) {
+        match error {
+            TransportError::Address { .. } => (Exit::Usage, "registry-address", None),
+            TransportError::PlainToken { .. } => (Exit::Usage, "plain-token", None),
+            TransportError::Unreachable { .. } => (
+                Exit::Network,
+                "unreachable",
+                Some("Check the address and the connection, then try again"),
+            ),
+            TransportError::Status {
+                status: 401 | 403, ..
+            } => (Exit::Denied, "unauthorized", None),
+            TransportError::Status { .. } => (Exit::Network, "not-a-registry", None),
+            TransportError::TooLong { .. } => (Exit::Network, "answer-too-long", None),
+            TransportError::Malformed { .. } => (Exit::Network, "malformed-answer", None),
+            TransportError::Problem { problem, .. } => {
+                let (exit, advice) = of_problem(problem.kind);
+                (exit, problem_code(problem.kind), advice)
+            }
+        }
+    }
+}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        let (exit, code, advice) = Self::of_transport(&error);
+        let failure = Self::new(exit, code, printable(&error.to_string()));
+        let verdict = match error {
+            TransportError::Problem { problem, .. } => problem.verdict,
+            _ => None,
+        };
+        Self {
+            advice: advice.map(str::to_owned),
+            verdict,
+            ..failure
+        }
+    }
+}
+
+/// The kind's own part of its URI: `release-exists`.
+fn problem_code(kind: ProblemKind) -> &'static str {
+    kind.uri().rsplit(':').next().unwrap_or("problem")
+}
+
+/// Exhaustive, so that a new kind of problem gets its exit code when it is made.
+fn of_problem(kind: ProblemKind) -> (Exit, Option<&'static str>) {
+    use ProblemKind as P;
+    match kind {
+        P::Unauthorized => (
+            Exit::Denied,
+            Some("Give a token with ASSAY_TOKEN or --token-file (ASSAY_TOKEN goes to ASSAY_REGISTRY only)"),
+        ),
+        P::Forbidden => (
+            Exit::Denied,
+            Some("Ask the registry's operator for a token with the scope that this needs"),
+        ),
+        P::NotFound => (
+            Exit::NotFound,
+            Some("Check the name; a private namespace needs a token"),
+        ),
+        P::NamespaceExists => (Exit::Conflict, Some("Take another name")),
+        P::ReleaseExists => (
+            Exit::Conflict,
+            Some("A release never changes. Publish under a new version"),
+        ),
+        P::StaleParent | P::UploadBusy | P::OffsetMismatch => (Exit::Conflict, Some("Try again")),
+        P::MetadataRefused => (Exit::Refused, None),
+        P::RateLimited | P::Unavailable => (Exit::Network, Some("Try again later")),
+        P::Internal | P::StorageFull => (Exit::Network, Some("Tell the registry's operator")),
+        P::BadRequest
+        | P::BadName
+        | P::MethodNotAllowed
+        | P::TooLarge
+        | P::RangeNotSatisfiable
+        | P::DigestMismatch
+        | P::BadManifest
+        | P::BlobsMissing => (Exit::Failed, None),
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        let code = match &error {
+            e if e.is_full() => "disk-full",
+            e if e.is_absent() => return Self::new(Exit::NotFound, "no-file", printable(&error.to_string())),
+            FileError::Planted { .. } => "planted-file",
+            FileError::Io { .. } | FileError::TooLong { .. } => "file",
+        };
+        Self::new(Exit::Store, code, printable(&error.to_string()))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let message = printable(&error.to_string());
+        let (exit, code) = match error {
+            // A file of the store that is missing is damage, not a wrong name.
+            StoreError::File(e) => {
+                return Self {
+                    exit: Exit::Store,
+                    ..Self::from(e)
+                };
+            }
+            StoreError::Full { .. } => (Exit::Store, "disk-full"),
+            StoreError::Busy { .. } => (Exit::Store, "store-locked"),
+            StoreError::Damaged { .. } => (Exit::Store, "store-damaged"),
+            StoreError::Stopped(_) => (Exit::Store, "stopped"),
+            StoreError::NotTrusted(_) => (Exit::NotFound, "not-trusted"),
+            StoreError::NotActive(_) => (Exit::NotFound, "not-active"),
+            StoreError::NotKept { .. } => (Exit::NotFound, "not-kept"),
+            StoreError::OtherIdentity { .. } => (Exit::Conflict, "other-identity"),
+            StoreError::Held { .. } => (Exit::Deferred, "held"),
+        };
+        Self::new(exit, code, message)
+    }
+}
+
+impl From<ScanError> for Failure {
+    fn from(error: ScanError) -> Self {
+        let message = printable(&error.to_string());
+        let code = match error {
+            ScanError::File(e) => return e.into(),
+            ScanError::Name { .. } | ScanError::NotUnicode { .. } => "bad-path",
+            ScanError::Collision { .. } => "path-collision",
+            ScanError::NotAFile { .. } => "not-a-file",
+            ScanError::Changed { .. } => "file-changed",
+            ScanError::Size { .. } => "file-size",
+            ScanError::Count { .. } => "file-count",
+        };
+        Self::new(Exit::Failed, code, message)
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        let message = printable(&error.to_string());
+        let (exit, code) = match error {
+            PublishError::File(e) => return e.into(),
+            PublishError::Scan(e) => return e.into(),
+            PublishError::Transport(e) => return e.into(),
+            PublishError::Key { source, .. } => of_key(&source),
+            PublishError::NoKey { .. } => (Exit::NotFound, "no-key"),
+            PublishError::KeyExists { .. } => (Exit::Conflict, "key-exists"),
+            PublishError::Folder { .. } => (Exit::Store, "authority-folder"),
+            PublishError::Release(SigningError::OrderTaken { .. }) => (Exit::Conflict, "order-taken"),
+            PublishError::Release(SigningError::NotDelegated { .. } | SigningError::Epoch { .. }) => {
+                (Exit::Denied, "not-delegated")
+            }
+            PublishError::Metadata(_)
+            | PublishError::Namespace(_)
+            | PublishError::ModelSignature(_)
+            | PublishError::Release(_)
+            | PublishError::Manifest(_) => (Exit::Failed, "signing"),
+            PublishError::Untrusted(_) => (Exit::Refused, "registry-metadata-refused"),
+            PublishError::Missing { .. } | PublishError::NotListed { .. } => {
+                (Exit::Network, "registry-incomplete")
+            }
+            PublishError::NamespaceTaken { .. } => (Exit::Conflict, "namespace-exists"),
+            PublishError::VersionTaken { .. } => (Exit::Conflict, "release-exists"),
+            PublishError::OrderTooLow { .. } => (Exit::Conflict, "order-too-low"),
+            PublishError::Conflict { .. } => (Exit::Conflict, "trust-changed"),
+            PublishError::Crowded(_) => (Exit::Conflict, "stale-parent"),
+            PublishError::BytesChanged { .. } => (Exit::Failed, "file-changed"),
+        };
+        let failure = Self::new(exit, code, message);
+        if code == "passphrase" {
+            failure.advise("Give the passphrase with --passphrase-file, or in ASSAY_PASSPHRASE")
+        } else {
+            failure
+        }
+    }
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        let message = printable(&error.to_string());
+        match error {
+            DeviceError::Store(e) => e.into(),
+            DeviceError::Transport(e) => e.into(),
+            DeviceError::Scan(e) => e.into(),
+            DeviceError::Root { source, .. } => {
+                let refusal = source.refusal();
+                Self::new(Exit::Refused, refusal.code, message).advise(printable(&refusal.advice))
+            }
+            DeviceError::NoNamespace { .. } => Self::new(Exit::NotFound, "no-namespace", message),
+            DeviceError::FingerprintNeeded { .. } => Self::new(Exit::Usage, "fingerprint-needed", message),
+            DeviceError::Refused(refusal) => {
+                let what = format!(
+                    "{}: expected {}, found {}",
+                    refusal.subject, refusal.expected, refusal.found
+                );
+                Self::new(Exit::Refused, refusal.code, printable(&what)).advise(printable(&refusal.advice))
+            }
+            DeviceError::Signature(_) => Self::new(Exit::Refused, "signature-invalid", message)
+                .advise("Do not use the files unless their signer explains this"),
+            DeviceError::Stuck => Self::new(Exit::Failed, "internal", message),
+        }
+    }
+}
+
+fn of_key(error: &KeyError) -> (Exit, &'static str) {
+    match error {
+        KeyError::PassphraseNeeded | KeyError::WrongPassphrase | KeyError::EmptyPassphrase => {
+            (Exit::Denied, "passphrase")
+        }
+        _ => (Exit::Failed, "bad-key"),
+    }
+}

@@ -1,0 +1,72 @@
+//! Progress bars, on standard error, where that is a terminal.
+
+use std::sync::OnceLock;
+
+use assay_client::publisher::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::args::Show;
+
+const KNOWN: &str =
+    "{prefix:>10} [{bar:40}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+const UNKNOWN: &str = "{prefix:>10} {spinner} {decimal_bytes} {decimal_bytes_per_sec}";
+
+/// A bar for so many bytes; for `None` it only counts.
+pub(crate) fn bar(show: Show, doing: &'static str, total: Option<u64>) -> ProgressBar {
+    let target = if show.quiet {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    };
+    let bar = ProgressBar::with_draw_target(total, target).with_prefix(doing);
+    let template = if total.is_some() { KNOWN } else { UNKNOWN };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_) => bar,
+    }
+}
+
+/// The two bars of a publication: hashing, then uploading.
+pub(crate) struct PublishBars {
+    show: Show,
+    hashing: ProgressBar,
+    uploading: OnceLock<ProgressBar>,
+}
+
+impl PublishBars {
+    pub(crate) fn new(show: Show, total: u64) -> Self {
+        Self {
+            show,
+            hashing: bar(show, "hashing", Some(total)),
+            uploading: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn tell(&self, progress: &Progress) {
+        match progress {
+            Progress::Hashed(bytes) => self.hashing.inc(*bytes),
+            Progress::Uploading(total) => {
+                self.hashing.finish_and_clear();
+                self.uploading
+                    .get_or_init(|| bar(self.show, "uploading", Some(*total)));
+            }
+            Progress::Uploaded(bytes) => {
+                if let Some(bar) = self.uploading.get() {
+                    bar.inc(*bytes);
+                }
+            }
+            Progress::Rebasing(_) => {
+                if let Some(bar) = self.uploading.get() {
+                    bar.set_prefix("rebasing");
+                }
+            }
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        self.hashing.finish_and_clear();
+        if let Some(bar) = self.uploading.get() {
+            bar.finish_and_clear();
+        }
+    }
+}
