@@ -111,7 +111,7 @@ impl AppState {
             blobs,
             steps,
             leases: Leases::new(config.uploads.concurrent),
-            tasks: Tasks::new(),
+            tasks: Tasks::of_this_runtime(),
             config: Arc::new(config),
             lock: None,
             clock: Clock::default(),

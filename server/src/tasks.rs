@@ -28,7 +28,7 @@ impl Tasks {
     ///
     /// # Panics
     /// Outside a runtime.
-    pub fn new() -> Self {
+    pub fn of_this_runtime() -> Self {
         Self {
             running: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
