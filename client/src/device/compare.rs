@@ -34,13 +34,35 @@ impl Device {
         let (Some(record), Some((release, _lease))) = (record, found) else {
             let versions: Vec<_> = active.all().map(|r| r.version.to_string()).collect();
             let (wanted, kept) = (Some(wanted.clone()), versions.join(", "));
-            return Err(StoreError::NotKept { model: model.clone(), wanted, kept }.into());
+            return Err(StoreError::NotKept {
+                model: model.clone(),
+                wanted,
+                kept,
+            }
+            .into());
         };
         let (_, bytes) = manifest(&release, record)?;
         let files = Folder::open(folder)?;
-        let content = Content::recheck(&pin_of(&pin), &bytes, record.manifest, &present(&files)?, self.now())
-            .map_err(DeviceError::Refused)?;
-        let sources = Sources { files: &files, remote: None, threads: self.threads };
-        Ok(*drive(content, sources, &mut ReadOnly { release: Some(release) }, progress)?)
+        let content = Content::recheck(
+            &pin_of(&pin),
+            &bytes,
+            record.manifest,
+            &present(&files)?,
+            self.now(),
+        )
+        .map_err(DeviceError::Refused)?;
+        let sources = Sources {
+            files: &files,
+            remote: None,
+            threads: self.threads,
+        };
+        Ok(*drive(
+            content,
+            sources,
+            &mut ReadOnly {
+                release: Some(release),
+            },
+            progress,
+        )?)
     }
 }

@@ -41,6 +41,10 @@ impl Publisher {
             Some(already) => already.order,
             None => order(&current, terms)?,
         };
-        Ok(Planned { already, order, files })
+        Ok(Planned {
+            already,
+            order,
+            files,
+        })
     }
 }
