@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::approved::Approved;
 use crate::report::{Reports, refusal};
-use progress::{FileProgress, Next};
+use progress::{FileProgress, Next, Task};
 
 /// Files whose chunk indexes are in memory at once.
 const OPEN_FILES: usize = 8;
@@ -334,7 +334,7 @@ impl Content {
     fn poll_failed(&mut self) -> Option<Action> {
         match self.follow_up.pop_front() {
             Some(Action::HashReceived(piece) | Action::Write(piece)) => {
-                self.settled();
+                self.settle(piece);
                 return Some(Action::Discard(piece));
             }
             Some(other) => return Some(other),
@@ -394,12 +394,10 @@ impl Content {
         None
     }
 
-    /// Takes what came of an action.
+    /// Takes what came of an action. What answers nothing that was asked for changes nothing.
     pub fn handle(&mut self, event: Event) {
-        if self.ending == Ending::Done {
-            return;
-        }
         match event {
+            _ if self.ending == Ending::Done => {}
             Event::Sealed if self.ending == Ending::Sealing => self.persist(),
             Event::Persisted if self.ending == Ending::Persisting => {
                 self.ending = Ending::Activating;
@@ -410,19 +408,17 @@ impl Content {
                 self.follow_up.push_back(last);
             }
             Event::Broken { reason } => self.broken(&reason),
-            Event::Index { file, bytes } => {
-                self.settled();
-                if let Some(f) = self.files.get_mut(file)
-                    && let Err(refusal) = f.index(&bytes)
-                {
-                    self.fail(*refusal);
-                }
+            Event::Index { file, bytes } => self.index(file, &bytes),
+            Event::Received(piece) if self.task(piece) == Some(Task::Fetch) => {
+                self.proceed(piece, Task::HashReceived);
+                self.follow_up.push_back(Action::HashReceived(piece));
             }
-            Event::Received(piece) => self.follow_up.push_back(Action::HashReceived(piece)),
             Event::Hashed { piece, sha256 } => self.hashed(piece, sha256),
-            Event::Absent(piece) => self.not_there(piece, "nothing"),
-            Event::Written(piece) => {
-                self.settled();
+            Event::Absent(piece) if self.task(piece) == Some(Task::HashLocal) => {
+                self.not_there(piece, "nothing");
+            }
+            Event::Written(piece) if self.task(piece) == Some(Task::Write) => {
+                self.settle(piece);
                 self.fetched = self.fetched.saturating_add(u64::from(piece.len));
                 self.right(piece);
             }
@@ -432,9 +428,41 @@ impl Content {
                 reason,
                 retry,
             } => self.failed(file, &pieces, &reason, retry),
-            // A confirmation of something that was not asked for changes nothing.
-            Event::Sealed | Event::Persisted | Event::Activated => {}
+            Event::Sealed
+            | Event::Persisted
+            | Event::Activated
+            | Event::Received(_)
+            | Event::Absent(_)
+            | Event::Written(_) => {}
         }
+    }
+
+    fn index(&mut self, file: usize, bytes: &[u8]) {
+        let Some(f) = self.files.get_mut(file).filter(|f| f.awaits_index()) else {
+            return;
+        };
+        let taken = f.index(bytes);
+        self.settled();
+        if let Err(refusal) = taken {
+            self.fail(*refusal);
+        }
+    }
+
+    fn task(&self, piece: Piece) -> Option<Task> {
+        self.files.get(piece.file)?.task(piece)
+    }
+
+    fn proceed(&mut self, piece: Piece, task: Task) {
+        if let Some(file) = self.files.get_mut(piece.file) {
+            file.proceed(piece, task);
+        }
+    }
+
+    fn settle(&mut self, piece: Piece) {
+        if let Some(file) = self.files.get_mut(piece.file) {
+            file.settle(piece);
+        }
+        self.settled();
     }
 
     fn right(&mut self, piece: Piece) {
@@ -474,21 +502,23 @@ impl Content {
         let Some(file) = self.files.get_mut(piece.file) else {
             return;
         };
-        let Some(expected) = file.expected(piece) else {
+        let (Some(task), Some(expected)) = (file.task(piece), file.expected(piece)) else {
             return;
         };
-        let received = file.was_fetched(piece);
-        match (expected == found, received) {
-            // Still in flight until it is written.
-            (true, true) => self.follow_up.push_back(Action::Write(piece)),
-            (true, false) => {
-                self.settled();
+        match (task, expected == found) {
+            // Still under way until it is written.
+            (Task::HashReceived, true) => {
+                file.proceed(piece, Task::Write);
+                self.follow_up.push_back(Action::Write(piece));
+            }
+            (Task::HashLocal, true) => {
+                self.settle(piece);
                 self.right(piece);
             }
-            (false, true) => {
+            (Task::HashReceived, false) => {
                 let gone = file.attempt(piece) >= ATTEMPTS;
                 file.wanted(piece);
-                self.settled();
+                self.settle(piece);
                 if gone {
                     let wrong = mismatch(&self.manifest, piece, &expected, &found.to_string(), REFETCH);
                     self.fail(wrong);
@@ -496,13 +526,14 @@ impl Content {
                 // Letting go is not waited for: it does not count as under way.
                 self.follow_up.push_back(Action::Discard(piece));
             }
-            (false, false) => self.not_there(piece, &found.to_string()),
+            (Task::HashLocal, false) => self.not_there(piece, &found.to_string()),
+            (Task::Fetch | Task::Write, _) => {}
         }
     }
 
     /// A local piece is missing or wrong: a pull fetches it, a verification refuses.
     fn not_there(&mut self, piece: Piece, found: &str) {
-        self.settled();
+        self.settle(piece);
         let Some(file) = self.files.get_mut(piece.file) else {
             return;
         };
@@ -519,17 +550,26 @@ impl Content {
     }
 
     fn failed(&mut self, file: usize, pieces: &[Piece], reason: &str, retry: bool) {
-        self.in_flight = self.in_flight.saturating_sub(pieces.len().max(1));
         let Some(f) = self.files.get_mut(file) else { return };
-        let mut gone = !retry;
-        if pieces.is_empty() {
-            gone |= f.index_attempt() >= ATTEMPTS;
+        let mut settled = 0_usize;
+        let mut tries = 0;
+        if pieces.is_empty() && f.awaits_index() {
+            settled = 1;
+            tries = f.index_attempt();
         }
         for piece in pieces {
-            gone |= f.attempt(*piece) >= ATTEMPTS;
-            f.wanted(*piece);
+            // A piece that has arrived is hashed, whatever became of the rest of its run.
+            if let Some(Task::Fetch | Task::HashLocal) = f.task(*piece) {
+                f.settle(*piece);
+                settled += 1;
+                tries = tries.max(f.attempt(*piece));
+                f.wanted(*piece);
+            }
         }
-        if gone {
+        self.in_flight = self.in_flight.saturating_sub(settled);
+        // A verification fetches nothing, so what cannot be read is not asked for again.
+        let unread = self.mode == Mode::Verify && !pieces.is_empty();
+        if settled > 0 && (!retry || unread || tries >= ATTEMPTS) {
             let subject = self
                 .manifest
                 .files

@@ -55,6 +55,18 @@ impl Reports {
             .insert(key.to_owned(), value.to_string());
     }
 
+    /// Forgets what the stages came to and what was found of the release; what is known of the pin stays.
+    pub(crate) fn restart(&mut self) {
+        self.subject.version = None;
+        self.subject.order = None;
+        self.subject.manifest = None;
+        self.outcomes.clear();
+        let keep = ["identity", "trust_on_first_use"];
+        for evidence in self.evidence.values_mut() {
+            evidence.retain(|key, _| keep.contains(&key.as_str()));
+        }
+    }
+
     pub(crate) fn pass(&mut self, stage: Stage) {
         self.outcomes.insert(stage, StageOutcome::Passed);
     }

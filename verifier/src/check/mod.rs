@@ -106,6 +106,8 @@ struct Context {
     prefetch: Prefetch,
     used: Used,
     etag: Option<String>,
+    /// The registry said that what the last check kept still is right, and so that is what is judged.
+    rests_on_kept: bool,
     /// What the driver persisted last.
     persisted: DeviceState,
 }
@@ -143,7 +145,7 @@ pub fn check(pin: &Pin, state: DeviceState, request: CheckRequest, now: Timestam
             "the identity was taken from the registry itself",
         );
     }
-    let mut ctx = Context {
+    let ctx = Context {
         pin: pin.clone(),
         request,
         now,
@@ -151,6 +153,7 @@ pub fn check(pin: &Pin, state: DeviceState, request: CheckRequest, now: Timestam
         prefetch: Prefetch::default(),
         used: Used::default(),
         etag: None,
+        rests_on_kept: false,
         persisted: state.clone(),
     };
     if now.as_second() < limits::EARLIEST_CREDIBLE_TIME {
@@ -164,36 +167,55 @@ pub fn check(pin: &Pin, state: DeviceState, request: CheckRequest, now: Timestam
         );
         return ctx.stop(Stage::Freshness, wrong, state);
     }
-    let roots = match Roots::open(pin, state, now) {
-        Ok(roots) => roots,
-        Err(failure) => return ctx.stop(Stage::TrustRoot, failure.error.refusal(), failure.state),
-    };
-    let phase = match &ctx.request.route {
-        Route::Bundle { cached } => {
-            let version = match &ctx.request.want {
-                Want::Highest => None,
-                Want::Version(version) => Some(version.clone()),
-            };
-            let fetch = Fetch {
-                resource: Resource::Bundle {
-                    model: ctx.request.model.clone(),
-                    version,
-                    root: roots.version(),
-                },
-                max: limits::MAX_BUNDLE,
-                etag: cached.as_ref().and_then(|c| c.etag.clone()),
-            };
-            return ctx.need(Phase::Bundle(roots), fetch);
+    ctx.begin(state)
+}
+
+impl Context {
+    fn begin(mut self, state: DeviceState) -> CheckStep {
+        let roots = match Roots::open(&self.pin, state, self.now) {
+            Ok(roots) => roots,
+            Err(failure) => return self.stop(Stage::TrustRoot, failure.error.refusal(), failure.state),
+        };
+        let Route::Bundle { cached } = &self.request.route else {
+            self.use_kept();
+            let phase = Phase::Roots(roots, 0);
+            return Machine { ctx: self, phase }.run();
+        };
+        let version = match &self.request.want {
+            Want::Highest => None,
+            Want::Version(version) => Some(version.clone()),
+        };
+        let fetch = Fetch {
+            resource: Resource::Bundle {
+                model: self.request.model.clone(),
+                version,
+                root: roots.version(),
+            },
+            max: limits::MAX_BUNDLE,
+            etag: cached.as_ref().and_then(|c| c.etag.clone()),
+        };
+        self.need(Phase::Bundle(roots), fetch)
+    }
+
+    /// Files of the last check stand in for those that are pinned alike. A damaged cache costs requests, nothing else.
+    fn use_kept(&mut self) {
+        let kept = self.request.route.cached();
+        if let Some(Ok(kept)) = kept.map(|c| Prefetch::read(&c.bytes, false)) {
+            self.prefetch = kept;
         }
-        Route::Static { cached } => {
-            // A damaged cache costs requests, nothing else.
-            if let Some(Ok(kept)) = cached.as_ref().map(|c| Prefetch::read(&c.bytes, false)) {
-                ctx.prefetch = kept;
-            }
-            Phase::Roots(roots, 0)
-        }
-    };
-    Machine { ctx, phase }.run()
+    }
+
+    /// What was kept is refused, though the registry calls it unchanged: it may be damaged, or the answer wrong. So the check
+    /// begins once more, without it.
+    fn begin_without_kept(mut self, state: DeviceState) -> CheckStep {
+        self.rests_on_kept = false;
+        self.request.route = Route::Bundle { cached: None };
+        self.prefetch = Prefetch::default();
+        self.used = Used::default();
+        self.etag = None;
+        self.reports.restart();
+        self.begin(state)
+    }
 }
 
 impl Machine {
@@ -202,35 +224,34 @@ impl Machine {
         loop {
             phase = match phase.step(&mut ctx) {
                 Flow::Next(next) => next,
-                Flow::Need(phase, fetch) => return ctx.need(phase, fetch),
-                Flow::Pass(passed) => return ctx.pass(*passed),
-                Flow::Stop(stage, refusal, state) => return ctx.stop(stage, refusal, state),
-                Flow::Wait(stage, until, reason, state) => {
-                    ctx.reports.defer(stage, until, reason);
-                    let verdict = Box::new(ctx.reports.verdict());
-                    return ctx.end(state, Checked::Deferred(verdict));
-                }
+                other => return ctx.follow(other),
             };
         }
     }
 
     fn answered(self, fetch: &Fetch, answer: Answer) -> CheckStep {
         let Self { mut ctx, phase } = self;
-        match phase.answered(&mut ctx, fetch, answer) {
-            Flow::Next(phase) => Self { ctx, phase }.run(),
-            Flow::Need(phase, fetch) => ctx.need(phase, fetch),
-            Flow::Pass(passed) => ctx.pass(*passed),
-            Flow::Stop(stage, refusal, state) => ctx.stop(stage, refusal, state),
-            Flow::Wait(stage, until, reason, state) => {
-                ctx.reports.defer(stage, until, reason);
-                let verdict = Box::new(ctx.reports.verdict());
-                ctx.end(state, Checked::Deferred(verdict))
-            }
-        }
+        let flow = phase.answered(&mut ctx, fetch, answer);
+        ctx.follow(flow)
     }
 }
 
 impl Context {
+    fn follow(mut self, flow: Flow) -> CheckStep {
+        match flow {
+            Flow::Next(phase) => Machine { ctx: self, phase }.run(),
+            Flow::Need(phase, fetch) => self.need(phase, fetch),
+            Flow::Pass(passed) => self.pass(*passed),
+            Flow::Stop(_, _, state) if self.rests_on_kept => self.begin_without_kept(state),
+            Flow::Stop(stage, refusal, state) => self.stop(stage, refusal, state),
+            Flow::Wait(stage, until, reason, state) => {
+                self.reports.defer(stage, until, reason);
+                let verdict = Box::new(self.reports.verdict());
+                self.end(state, Checked::Deferred(verdict))
+            }
+        }
+    }
+
     fn need(mut self, phase: Phase, fetch: Fetch) -> CheckStep {
         let state = phase.state().clone();
         let changed = state != self.persisted;

@@ -28,7 +28,7 @@ pub(super) enum Phase {
     /// The top-level targets are due.
     Targets(AwaitTargets),
     /// A model's role is due.
-    Role(Role),
+    Role(Box<Role>),
     /// The release manifest is due.
     Manifest(Box<Manifest>),
     /// Provenance is judged.
@@ -101,7 +101,11 @@ impl Phase {
         let (bytes, etag) = match (answer, &self, ctx.request.route.cached()) {
             (Answer::Found { bytes, etag }, ..) => (bytes, etag),
             // The registry says that what it sent last time still is all there is: timestamp and expiry are judged again.
-            (Answer::NotModified, Self::Bundle(_), Some(kept)) => (kept.bytes.clone(), kept.etag.clone()),
+            (Answer::NotModified, Self::Bundle(_), Some(kept)) => {
+                let kept = (kept.bytes.clone(), kept.etag.clone());
+                ctx.rests_on_kept = true;
+                kept
+            }
             (Answer::Missing, Self::Bundle(_) | Self::Roots(..), _) => return self.absent(ctx),
             (other, ..) => return self.unavailable(fetch, &other),
         };
@@ -120,7 +124,10 @@ impl Phase {
     fn absent(self, ctx: &mut Context) -> Flow {
         match self {
             // A registry without bundles, or a mirror of the static paths.
-            Self::Bundle(p) => Flow::Next(Self::Roots(p, 0)),
+            Self::Bundle(p) => {
+                ctx.use_kept();
+                Flow::Next(Self::Roots(p, 0))
+            }
             // TUF 5.3.3: no next root means that the trusted one is the newest.
             Self::Roots(p, _) => finish_roots(p, ctx),
             other => Flow::Next(other),

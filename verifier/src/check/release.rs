@@ -20,13 +20,15 @@ pub(super) struct Passed {
     pub(super) state: DeviceState,
 }
 
-/// Looking through a model's roles, highest block first.
+/// Looking through a model's roles, the one that may reach the highest order first.
 #[derive(Debug)]
 pub(super) struct Role {
     trust: Refreshed,
     current: tuf::ModelRole,
     /// Still to look through, the next one last.
     rest: Vec<tuf::ModelRole>,
+    /// The highest release so far.
+    best: Option<ListedRelease>,
 }
 
 impl Role {
@@ -46,15 +48,15 @@ impl Role {
         }
         rest.truncate(assay_schema::limits::MAX_DELEGATIONS as usize);
         rest.reverse();
-        next_role(trust, rest, ctx)
+        next_role(trust, rest, None, ctx)
     }
 
-    pub(super) fn step(self, ctx: &mut Context) -> Flow {
+    pub(super) fn step(self: Box<Self>, ctx: &mut Context) -> Flow {
         let name = self.current.name();
         let wanted = match self.trust.wanted_role(&name) {
             Ok(Some(wanted)) => wanted,
             // `roles_of` lists only roles that the snapshot names.
-            Ok(None) => return next_role(self.trust, self.rest, ctx),
+            Ok(None) => return next_role(self.trust, self.rest, self.best, ctx),
             Err(error) => return stop(Stage::Release, error, self.trust.into_state()),
         };
         match at_hand(&wanted, [ctx.prefetch.role(&name)]) {
@@ -63,31 +65,52 @@ impl Role {
         }
     }
 
-    pub(super) fn accept(self, bytes: &[u8], ctx: &mut Context) -> Flow {
-        let name = self.current.name();
-        let trust = match self.trust.accept_role(&name, bytes) {
+    pub(super) fn accept(self: Box<Self>, bytes: &[u8], ctx: &mut Context) -> Flow {
+        let Self {
+            trust,
+            current,
+            rest,
+            best,
+        } = *self;
+        let name = current.name();
+        let trust = match trust.accept_role(&name, bytes) {
             Ok(trust) => trust,
             Err(failure) => return failed(Stage::Release, *failure),
         };
         let found = match &ctx.request.want {
-            Want::Highest => trust.highest(&self.current),
-            Want::Version(version) => trust.version(&self.current, version),
+            Want::Highest => trust.highest(&current),
+            Want::Version(version) => trust.version(&current, version),
         };
-        match found {
-            Ok(Some(release)) => {
-                ctx.used.role(name, bytes);
-                Manifest::begin(trust, release, ctx)
-            }
-            Ok(None) => next_role(trust, self.rest, ctx),
-            Err(error) => stop(Stage::Release, error, trust.into_state()),
-        }
+        // Also a role that lists nothing of interest is looked at again by the next check.
+        ctx.used.role(name, bytes);
+        let best = match found {
+            Ok(found) => [best, found].into_iter().flatten().max_by_key(|r| r.order),
+            Err(error) => return stop(Stage::Release, error, trust.into_state()),
+        };
+        next_role(trust, rest, best, ctx)
     }
 }
 
-fn next_role(trust: Refreshed, mut rest: Vec<tuf::ModelRole>, ctx: &Context) -> Flow {
-    match rest.pop() {
-        Some(current) => Flow::Next(Phase::Role(Role { trust, current, rest })),
-        None => {
+fn next_role(
+    trust: Refreshed,
+    mut rest: Vec<tuf::ModelRole>,
+    best: Option<ListedRelease>,
+    ctx: &mut Context,
+) -> Flow {
+    let next = rest.pop().filter(|next| match (&best, &ctx.request.want) {
+        (Some(best), Want::Highest) => trust.may_reach(next) > (best.order.epoch(), best.order.counter()),
+        (Some(_), Want::Version(_)) => false,
+        (None, _) => true,
+    });
+    match (next, best) {
+        (Some(current), best) => Flow::Next(Phase::Role(Box::new(Role {
+            trust,
+            current,
+            rest,
+            best,
+        }))),
+        (None, Some(best)) => Manifest::begin(trust, best, ctx),
+        (None, None) => {
             let wanted = match &ctx.request.want {
                 Want::Highest => "release".to_owned(),
                 Want::Version(version) => format!("release {version}"),

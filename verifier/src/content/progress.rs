@@ -13,6 +13,20 @@ use crate::report::refusal;
 /// SHA-256 of no bytes (FIPS 180-4), the digest of an empty file.
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
+/// What is under way for a piece. An event counts only if it answers this: a stray or repeated one must not make a piece right
+/// that was never written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// It is hashed where it lies.
+    HashLocal,
+    /// It was asked for.
+    Fetch,
+    /// It has arrived, is held in memory, and is hashed.
+    HashReceived,
+    /// It is written.
+    Write,
+}
+
 #[derive(Debug)]
 enum Index {
     Wanted,
@@ -53,8 +67,8 @@ pub(super) struct FileProgress {
     fresh: u64,
     /// Chunks to fetch that were found wrong or missing, or whose fetch failed.
     again: BTreeSet<u64>,
-    /// Chunks that came, or are to come, from the registry.
-    fetching: BTreeSet<u64>,
+    /// Chunks that something is under way for.
+    tasks: BTreeMap<u64, Task>,
     attempts: BTreeMap<u64, u8>,
     right: u64,
     fetches: bool,
@@ -77,7 +91,7 @@ impl FileProgress {
             local,
             fresh: local,
             again: BTreeSet::new(),
-            fetching: BTreeSet::new(),
+            tasks: BTreeMap::new(),
             attempts: BTreeMap::new(),
             right: 0,
             fetches,
@@ -102,6 +116,7 @@ impl FileProgress {
         }
         if self.scan < self.local {
             let piece = self.piece(self.scan);
+            self.tasks.insert(self.scan, Task::HashLocal);
             self.scan += 1;
             return Next::Local(piece);
         }
@@ -115,6 +130,7 @@ impl FileProgress {
         if self.entry.size == 0 {
             self.fresh = 1;
             self.again.clear();
+            self.tasks.insert(0, Task::Write);
             return Next::Empty(self.piece(0));
         }
         let mut taken = Vec::new();
@@ -125,7 +141,7 @@ impl FileProgress {
                 }
                 self.fresh += 1;
             }
-            self.fetching.insert(chunk);
+            self.tasks.insert(chunk, Task::Fetch);
             taken.push(self.piece(chunk));
         }
         Next::Run {
@@ -159,11 +175,12 @@ impl FileProgress {
         }
     }
 
+    pub(super) fn awaits_index(&self) -> bool {
+        matches!(self.index, Index::Asked)
+    }
+
     /// Takes the bytes of the chunk index: they must be those that the manifest names.
     pub(super) fn index(&mut self, bytes: &[u8]) -> Result<(), Box<Refusal>> {
-        if !matches!(self.index, Index::Asked) {
-            return Ok(());
-        }
         let advice = "The registry or the store damaged it: pull again, or use a mirror.";
         let subject = format!("chunk index of {}", self.entry.path);
         let found = assay_provenance::crypto::sha256(bytes);
@@ -186,6 +203,22 @@ impl FileProgress {
         Ok(())
     }
 
+    /// What is under way for a piece; `None` for one that nothing is, or that is not this file's.
+    pub(super) fn task(&self, piece: Piece) -> Option<Task> {
+        let task = self.tasks.get(&piece.chunk).copied();
+        task.filter(|_| piece == self.piece(piece.chunk))
+    }
+
+    /// Something else is under way for the piece now.
+    pub(super) fn proceed(&mut self, piece: Piece, task: Task) {
+        self.tasks.insert(piece.chunk, task);
+    }
+
+    /// Nothing is under way for the piece any more.
+    pub(super) fn settle(&mut self, piece: Piece) {
+        self.tasks.remove(&piece.chunk);
+    }
+
     /// What the piece's digest must be; `None` for a piece that is not one of this file's.
     pub(super) fn expected(&self, piece: Piece) -> Option<Sha256Digest> {
         match &self.index {
@@ -196,19 +229,13 @@ impl FileProgress {
         }
     }
 
-    pub(super) fn was_fetched(&self, piece: Piece) -> bool {
-        self.fetching.contains(&piece.chunk)
-    }
-
     pub(super) fn right(&mut self, piece: Piece) {
-        self.fetching.remove(&piece.chunk);
         self.attempts.remove(&piece.chunk);
         self.right += 1;
     }
 
     /// The piece is to be fetched.
     pub(super) fn wanted(&mut self, piece: Piece) {
-        self.fetching.remove(&piece.chunk);
         self.again.insert(piece.chunk);
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assay_provenance::PublicKey;
 use sigstore_tuf::Key;
 use sigstore_tuf::metadata::{Delegations, Root};
 
@@ -13,9 +14,31 @@ use crate::error::TrustError;
 /// The roles that every root lists (TUF 4.3).
 const TOP_LEVEL: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
 
+/// What DER puts before the 32 bytes of an Ed25519 key (RFC 8410 4).
+const ED25519_SPKI: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
+
 /// Raw public key bytes; keys of schemes that the verifier does not know cannot sign anything and have none.
-fn raw(key: &Key) -> Option<Vec<u8>> {
-    key.verification_key().ok().map(|key| key.as_bytes().to_vec())
+///
+/// An elliptic point has several encodings, all of which verify: a key in any but its one form could count twice.
+fn raw(subject: &str, id: &str, key: &Key) -> Result<Option<Vec<u8>>, TrustError> {
+    let Ok(usable) = key.verification_key() else {
+        return Ok(None);
+    };
+    let form = match key.scheme.as_str() {
+        "ed25519" => PublicKey::from_spki_der(&[&ED25519_SPKI, usable.as_bytes()].concat()),
+        "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" => PublicKey::from_pem(key.keyval.public.trim()),
+        _ => return Ok(Some(usable.as_bytes().to_vec())),
+    };
+    match form {
+        Ok(one) if one.raw_bytes() == usable.as_bytes() => Ok(Some(one.raw_bytes().to_vec())),
+        other => Err(TrustError::Malformed {
+            subject: format!("{subject}, key {id}"),
+            expected: "a key in its one form (an uncompressed point)".into(),
+            found: other.map_or_else(|e| e.to_string(), |_| "another encoding of it".to_owned()),
+        }),
+    }
 }
 
 fn distinct<'a>(
@@ -24,7 +47,9 @@ fn distinct<'a>(
 ) -> Result<BTreeMap<Vec<u8>, String>, TrustError> {
     let mut seen: BTreeMap<Vec<u8>, String> = BTreeMap::new();
     for (id, key) in keys {
-        let Some(raw) = raw(key) else { continue };
+        let Some(raw) = raw(subject, id, key)? else {
+            continue;
+        };
         if let Some(first) = seen.insert(raw, id.clone()) {
             return Err(TrustError::OneKeyTwoIds {
                 subject: subject.to_owned(),
@@ -86,7 +111,7 @@ pub(crate) fn check_delegations(
     for name in TOP_LEVEL {
         let Some(role) = root.role(name) else { continue };
         for (id, key) in role.keyids.iter().filter_map(|id| root.keys.get_key_value(id)) {
-            if let Some(second) = raw(key).and_then(|raw| delegated.get(&raw)) {
+            if let Some(second) = raw("root", id, key)?.and_then(|raw| delegated.get(&raw)) {
                 return Err(TrustError::OneKeyTwoRoles {
                     key: id.clone(),
                     first: name.to_owned(),
@@ -95,7 +120,16 @@ pub(crate) fn check_delegations(
             }
         }
     }
+    let mut names = BTreeSet::new();
     for role in &delegations.roles {
+        // Signatures would be checked by the keys of the one, and paths and terms taken from the other.
+        if !names.insert(&role.name) {
+            return Err(TrustError::Malformed {
+                subject: delegator.to_owned(),
+                expected: format!("one delegation of {}", role.name),
+                found: "two".into(),
+            });
+        }
         let ids: BTreeSet<&String> = role.keyids.iter().collect();
         if role.threshold == 0 || role.threshold > ids.len() {
             return Err(TrustError::Malformed {
@@ -115,8 +149,9 @@ pub(crate) fn online_keys_rotated(old: &Root, new: &Root) -> bool {
             .map(|role| {
                 role.keyids
                     .iter()
-                    .filter_map(|id| root.keys.get(id))
-                    .filter_map(raw)
+                    .filter_map(|id| root.keys.get_key_value(id))
+                    // Both roots were checked: none of their keys is in another form.
+                    .filter_map(|(id, key)| raw("root", id, key).ok().flatten())
                     .collect()
             })
             .unwrap_or_default()

@@ -69,7 +69,7 @@ pub struct ListedRelease {
 }
 
 impl Refreshed {
-    /// The roles of a model that are part of the repository, highest block first.
+    /// The roles of a model that are part of the repository: first the one that may list the highest order.
     ///
     /// # Errors
     /// There are more than a device looks through.
@@ -81,11 +81,32 @@ impl Refreshed {
             .filter_map(|role| tuf::ModelRole::parse(&role.name))
             .filter(|role| role.model == *model)
             .collect();
-        roles.sort_by_key(|role| std::cmp::Reverse(role.block));
-        roles.dedup();
         let snapshot = self.core.set.snapshot();
         roles.retain(|role| snapshot.is_some_and(|s| s.meta.contains_key(&format!("{}.json", role.name()))));
+        roles.sort_by_cached_key(|role| std::cmp::Reverse(self.may_reach(role)));
         Ok(roles)
+    }
+
+    /// The highest epoch and counter that a role may give a release: its delegation's `max_epoch`, its block's last counter.
+    ///
+    /// A release of a lower block is higher in order where its epoch is, so a search ends only where no role may reach more.
+    pub fn may_reach(&self, role: &tuf::ModelRole) -> (u64, u64) {
+        let name = role.name();
+        let mut delegations = self
+            .targets()
+            .and_then(|t| t.delegations.as_ref())
+            .into_iter()
+            .flat_map(|d| &d.roles);
+        let epoch = delegations
+            .find(|d| d.name == name)
+            // Terms that cannot be read grant nothing.
+            .and_then(|d| terms(d).ok())
+            .map_or(0, |terms| terms.max_epoch);
+        let last = role
+            .block
+            .saturating_mul(limits::BLOCK)
+            .saturating_add(limits::BLOCK - 1);
+        (epoch, last)
     }
 
     /// Whether a role's file has been accepted.

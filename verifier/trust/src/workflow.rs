@@ -56,6 +56,14 @@ impl Roots {
     /// The state is not this pin's, or damaged.
     pub fn open(pin: &Pin, state: DeviceState, now: Timestamp) -> Step<Self> {
         let identity = pin.identity;
+        if state.v != 1 {
+            let error = TrustError::Version {
+                subject: "the device's state".into(),
+                expected: 1,
+                found: state.v.into(),
+            };
+            return Err(Box::new(Failure { error, state }));
+        }
         match check_root(state.root.as_bytes(), None) {
             Ok(set) => {
                 let found = sha256(state.root.as_bytes());

@@ -1,0 +1,24 @@
+//! The device's check and content machine against a hostile registry in memory. Tests are named after the attack.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
+
+mod support;
+
+mod content;
+mod content_failures;
+mod damage;
+mod delegation;
+mod forgery;
+mod freeze;
+mod honest;
+mod keys;
+mod provenance;
+mod replay;
+mod rollback;
+mod stages;
+mod volume;
