@@ -1,0 +1,255 @@
+//! The check bundle, and what an unchanged check costs on the wire.
+
+use std::io::{Read, Write};
+
+use assay_schema::CheckBundle;
+use assay_schema::api::Visibility;
+use assay_verifier::{Route, Want};
+
+use crate::authority::{publication, role, sha256, sign};
+use crate::support::{Registry, device, digest_of};
+
+const CHECK: &str = "/v1/namespaces/acme/models/minilm/check";
+
+#[actix_web::test]
+async fn a_bundle_holds_what_a_device_needs_and_a_device_takes_it_in_two_requests() {
+    let registry = Registry::new().await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    let (manifest, file) = registry.first_release("acme", &authority).await;
+    let answer = registry.get(&format!("{CHECK}?root=1")).await.expect(200);
+    assert_eq!(answer.header("etag"), format!("\"{}\"", sha256(&answer.body)));
+    assert_eq!(answer.header("cache-control"), "no-cache");
+    let bundle: CheckBundle = answer.json();
+    assert!(bundle.roots.is_empty());
+    assert_eq!(bundle.delegated[0].metadata, file);
+    assert_eq!(bundle.blobs[0].sha256, digest_of(&manifest));
+    assert_eq!(sha256(bundle.blobs[0].content.as_bytes()), digest_of(&manifest));
+
+    let checked = device(
+        &registry,
+        "acme",
+        &authority,
+        Want::Highest,
+        Route::Bundle { cached: None },
+    )
+    .await;
+    assert!(checked.requests.len() <= 2, "{:?}", checked.requests);
+    let approved = checked.permitted();
+    assert_eq!(approved.manifest_digest(), digest_of(&manifest));
+}
+
+#[actix_web::test]
+async fn a_device_takes_the_same_release_by_the_static_paths() {
+    let registry = Registry::new().await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    let (manifest, _) = registry.first_release("acme", &authority).await;
+    let checked = device(
+        &registry,
+        "acme",
+        &authority,
+        Want::Highest,
+        Route::Static { cached: None },
+    )
+    .await;
+    assert!(checked.requests.len() <= 7, "{:?}", checked.requests);
+    assert_eq!(checked.permitted().manifest_digest(), digest_of(&manifest));
+}
+
+#[actix_web::test]
+async fn the_highest_comes_by_default_and_a_certain_version_when_asked_for() {
+    let registry = Registry::new().await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    let (first, file) = registry.first_release("acme", &authority).await;
+    let second = registry
+        .candidate("acme", &authority, "0.9.0", 2, &[b"two"])
+        .await;
+    let next = authority.model(&role("minilm"), 2, &[&first, &second]);
+    registry
+        .publish("acme", &publication(&[("model.minilm.0", &next, Some(&file))]))
+        .await
+        .expect(200);
+    let highest: CheckBundle = registry.get(&format!("{CHECK}?root=1")).await.expect(200).json();
+    assert_eq!(highest.blobs[0].sha256, digest_of(&second));
+    let older: CheckBundle = registry
+        .get(&format!("{CHECK}?root=1&version=1.0.0"))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(older.blobs[0].sha256, digest_of(&first));
+    // Wherever the device says that it stands, a root that does not exist changes nothing.
+    let ahead: CheckBundle = registry.get(&format!("{CHECK}?root=99")).await.expect(200).json();
+    assert_eq!(ahead, highest);
+    let behind: CheckBundle = registry.get(&format!("{CHECK}?root=0")).await.expect(200).json();
+    assert_eq!(behind.roots, [authority.root]);
+}
+
+#[actix_web::test]
+async fn refuses_checks_of_what_is_not_published() {
+    let registry = Registry::new().await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    registry.candidate("acme", &authority, "1.0.0", 1, &[b"x"]).await;
+    for query in ["?root=1", "?root=1&version=1.0.0", "?root=1&version=9"] {
+        registry
+            .get(&format!("{CHECK}{query}"))
+            .await
+            .expect(404)
+            .problem("not-found");
+    }
+    for query in ["", "?root=x", "?root=1&unknown=1", "?root=-1"] {
+        registry
+            .get(&format!("{CHECK}{query}"))
+            .await
+            .expect(400)
+            .problem("bad-request");
+    }
+    registry
+        .get(&format!("{CHECK}?root=1&version=.."))
+        .await
+        .expect(400)
+        .problem("bad-name");
+}
+
+#[actix_web::test]
+async fn a_bundle_changes_with_every_commit_and_only_then() {
+    let registry = Registry::new().await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    let (first, file) = registry.first_release("acme", &authority).await;
+    let path = format!("{CHECK}?root=1");
+    let tag = registry.get(&path).await.header("etag").to_owned();
+    registry.pass(jiff::SignedDuration::from_hours(2));
+    registry
+        .get_with(&path, &[("if-none-match", &tag)])
+        .await
+        .expect(304);
+    registry.pass(jiff::SignedDuration::from_hours(12));
+    resigned(&registry).await;
+    let answer = registry
+        .get_with(&path, &[("if-none-match", &tag)])
+        .await
+        .expect(200);
+    let second = registry
+        .candidate("acme", &authority, "1.1.0", 2, &[b"two"])
+        .await;
+    let next = authority.model(&role("minilm"), 2, &[&first, &second]);
+    registry
+        .publish("acme", &publication(&[("model.minilm.0", &next, Some(&file))]))
+        .await
+        .expect(200);
+    let tag = answer.header("etag").to_owned();
+    registry
+        .get_with(&path, &[("if-none-match", &tag)])
+        .await
+        .expect(200);
+}
+
+async fn resigned(registry: &Registry) {
+    assert_eq!(assay_server::publish::resign::all_due(&registry.state).await, 1);
+}
+
+#[actix_web::test]
+async fn trust_targets_that_are_not_inline_are_in_the_bundle() {
+    let registry = Registry::new().await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    registry.first_release("acme", &authority).await;
+    let signers = r#"{"signers":[],"v":1}"#;
+    registry.upload("acme", signers.as_bytes()).await;
+    let mut targets = authority.targets_value(2, &[role("minilm")], &[("trust/signers.json", signers)]);
+    targets["targets"]["trust/signers.json"]
+        .as_object_mut()
+        .unwrap()
+        .remove("custom");
+    let bare = sign(&targets, &authority.targets_keys);
+    let first = authority.targets(1, &[role("minilm")], &[]);
+    registry
+        .publish("acme", &publication(&[("targets", &bare, Some(&first))]))
+        .await
+        .expect(200);
+    let bundle: CheckBundle = registry.get(&format!("{CHECK}?root=1")).await.expect(200).json();
+    assert!(
+        bundle.blobs.iter().any(|b| b.content == signers),
+        "{:?}",
+        bundle.blobs
+    );
+}
+
+/// One request over a real connection; gives the whole answer with its headers.
+fn ask(address: std::net::SocketAddr, request: &str) -> Vec<u8> {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+#[actix_web::test]
+async fn an_unchanged_check_costs_at_most_a_kilobyte_on_the_wire() {
+    let registry = Registry::new().await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    let (manifest, _) = registry.first_release("acme", &authority).await;
+    let path = format!("{CHECK}?root=1");
+    let tag = registry.get(&path).await.header("etag").to_owned();
+    let running = assay_server::run::start(registry.state.clone()).await.unwrap();
+    let address = running.address;
+    let blob = format!("/v1/namespaces/acme/blobs/{}", manifest.files[0].sha256);
+    let (unchanged, head) = tokio::task::spawn_blocking(move || {
+        let rest = "Host: registry\r\nConnection: close\r\n\r\n";
+        let unchanged = ask(
+            address,
+            &format!("GET {path} HTTP/1.1\r\nIf-None-Match: {tag}\r\n{rest}"),
+        );
+        let head = ask(address, &format!("HEAD {blob} HTTP/1.1\r\n{rest}"));
+        (unchanged, String::from_utf8(head).unwrap().to_lowercase())
+    })
+    .await
+    .unwrap();
+    assert!(
+        unchanged.starts_with(b"HTTP/1.1 304"),
+        "{}",
+        String::from_utf8_lossy(&unchanged)
+    );
+    assert!(unchanged.len() <= 1024, "{} bytes", unchanged.len());
+    // HEAD tells the length and sends nothing.
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert!(
+        head.contains(&format!("content-length: {}\r\n", manifest.files[0].size)),
+        "{head}"
+    );
+    assert!(
+        head.contains("repr-digest: sha-256=:") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+    running.stop().await.unwrap();
+}
+
+#[actix_web::test]
+async fn an_unchanged_check_writes_nothing_and_asks_for_the_revision_only() {
+    let registry = Registry::new().await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    registry.first_release("acme", &authority).await;
+    let path = format!("{CHECK}?root=1");
+    let first = registry.get(&path).await.expect(200);
+    let record = registry
+        .state
+        .db
+        .namespace(&"acme".parse().unwrap())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        registry
+            .state
+            .bundles
+            .newest_root(&record.identity, record.revision),
+        Some(1)
+    );
+    let second = registry.get(&path).await.expect(200);
+    // One allocation: the second answer is the first one's bytes.
+    assert_eq!(first.header("etag"), second.header("etag"));
+    assert_eq!(
+        registry
+            .state
+            .bundles
+            .newest_root(&record.identity, record.revision + 1),
+        None
+    );
+}

@@ -1,0 +1,20 @@
+//! Publication and distribution over HTTP: what the registry takes, what it refuses, and what devices then fetch.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod authority;
+mod blobs;
+mod check;
+mod listing;
+mod metadata;
+mod namespace;
+mod openapi;
+mod resign;
+mod steps;
+mod support;
+mod tuf;
