@@ -226,3 +226,80 @@ fn collect(
         reason: e.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::scan_folder;
+
+    fn folder(files: &[(&str, usize)]) -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, len) in files {
+            let bytes: Vec<u8> = (0..*len).map(|i| (i % 251) as u8).collect();
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let folder = Folder::open(dir.path()).unwrap();
+        (dir, folder)
+    }
+
+    #[test]
+    fn digests_are_those_of_hashing_one_after_the_other() {
+        let mib = 1 << 20;
+        let files = [
+            ("a", 0),
+            ("b", 1),
+            ("c", mib),
+            ("d", mib + 1),
+            ("e", 9 * mib),
+            ("f", 5 * mib - 1),
+        ];
+        let (dir, folder) = folder(&files);
+        let found = scan_folder(&folder, &[]).unwrap();
+        let total = std::sync::atomic::AtomicU64::new(0);
+        let count = |n| {
+            total.fetch_add(n, Ordering::Relaxed);
+        };
+        let hashed = hash_files(&folder, &found, true, 3, &count).unwrap();
+        assert_eq!(
+            total.into_inner(),
+            files.iter().map(|(_, len)| *len as u64).sum::<u64>()
+        );
+        for (file, (name, len)) in hashed.iter().zip(files) {
+            let bytes = std::fs::read(dir.path().join(name)).unwrap();
+            assert_eq!((file.path.as_str(), file.size), (name, len as u64));
+            assert_eq!(file.sha256, sha256(&bytes));
+            let expected: Vec<_> = bytes.chunks(mib).map(sha256).collect();
+            assert_eq!(
+                file.index.as_ref().map(|i| i.digests().to_vec()),
+                (len > mib).then_some(expected),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn files_that_change_while_they_are_read_are_refused() {
+        let (dir, folder) = folder(&[("a", 3 << 20), ("b", 10)]);
+        let found = scan_folder(&folder, &[]).unwrap();
+        let at = dir.path().join("a");
+        let grow = || {
+            use std::io::Write as _;
+            std::fs::OpenOptions::new()
+                .append(true)
+                .open(&at)
+                .unwrap()
+                .write_all(b"x")
+                .unwrap();
+        };
+        // In the middle of the reading...
+        let once = std::sync::Once::new();
+        let changed = hash_files(&folder, &found, true, 1, &|_| once.call_once(grow));
+        assert!(matches!(changed, Err(ScanError::Changed { .. })), "{changed:?}");
+        // ... and between listing and reading.
+        let changed = hash_files(&folder, &found, false, 1, &|_| {});
+        assert!(matches!(changed, Err(ScanError::Changed { .. })), "{changed:?}");
+        std::fs::remove_file(&at).unwrap();
+        let changed = hash_files(&folder, &found, false, 1, &|_| {});
+        assert!(matches!(changed, Err(ScanError::Changed { .. })), "{changed:?}");
+    }
+}

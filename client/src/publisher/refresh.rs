@@ -21,6 +21,11 @@ pub(super) struct Current {
 }
 
 impl Current {
+    /// Whether nothing was published between the two.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.root == other.root && self.targets == other.targets && self.roles == other.roles
+    }
+
     /// The file of an accepted role.
     pub(super) fn role(&self, role: &ModelRole) -> Option<&[u8]> {
         self.roles

@@ -9,7 +9,6 @@ use assay_authority::release::{
 };
 use assay_authority::{RoleKeys, SigningKey, oms};
 use assay_schema::manifest::FileEntry;
-use assay_schema::problem::ProblemKind;
 use assay_schema::tuf::{DelegationTerms, ModelRole};
 use assay_schema::{ModelName, ReleaseManifest, ReleaseOrder, Sha256Digest, VersionName};
 use jiff::Timestamp;
@@ -23,6 +22,7 @@ use super::{Progress, PublishError, Publisher};
 use crate::folder::Folder;
 use crate::hash::{self, HashedFile};
 use crate::scan;
+use crate::transport::TransportError;
 
 /// How often a publication is signed again on top of another that came first.
 const REBASES: u32 = 5;
@@ -138,21 +138,29 @@ impl Publisher {
         (self.progress)(Progress::Uploading(uploads.iter().map(|u| u.size).sum()));
         upload_all(registry, &root, &uploads, &*self.progress)?;
 
+        let mut lost: Option<TransportError> = None;
         for rebase in 0..=REBASES {
-            if rebase > 0 {
+            if let Some(lost) = lost.take() {
                 (self.progress)(Progress::Rebasing(rebase));
                 let newer = self.refresh(&record, &terms.model, now)?;
                 // An answer that was lost on its way: the publication was ours.
                 if let Some(already) = self.already(&record, &newer, terms, &prepared.entries)? {
                     return Ok(already);
                 }
+                if newer.is(&current) {
+                    return Err(lost.into());
+                }
                 may_rebase(&current, &newer, &terms.model, order(&current, terms)?)?;
                 current = newer;
             }
             match self.attempt(registry, &record, &current, &prepared, &keys, now) {
                 Ok(published) => return self.confirm(&record, published, terms, now),
+                // Whatever the registry objects to, another publication may be the reason: the metadata tells.
                 Err(PublishError::Transport(e))
-                    if e.problem().is_some_and(|p| p.kind == ProblemKind::StaleParent) => {}
+                    if e.problem().is_some_and(|p| matches!(p.status, 409 | 422)) =>
+                {
+                    lost = Some(e);
+                }
                 Err(e) => return Err(e),
             }
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use assay_schema::api::UploadInfo;
 use assay_schema::problem::ProblemKind;
 use assay_schema::{FilePath, Sha256Digest};
 
@@ -88,7 +89,7 @@ fn upload_one(
         Source::Bytes(_) => None,
     };
     // An empty blob needs no part: starting it completes it, or one part of nothing does.
-    let mut info = registry.start_upload(upload.sha256, upload.size)?;
+    let mut info = start(registry, upload, &what)?;
     let mut reported = 0;
     let mut failures = 0;
     loop {
@@ -135,15 +136,37 @@ fn upload_one(
         if failures >= ATTEMPTS {
             return Err(error);
         }
-        std::thread::sleep(Duration::from_millis(200 << failures.min(5)));
+        std::thread::sleep(pause(failures));
         // The registry knows how far it has safely come; a sweep may have taken the upload away meanwhile.
         info = match registry.upload(&id) {
             Ok(Some(info)) => info,
-            Ok(None) => registry.start_upload(upload.sha256, upload.size)?,
+            Ok(None) => start(registry, upload, &what)?,
             Err(e) if e.is_passing() => info,
             Err(e) => return Err(e.into()),
         };
     }
+}
+
+/// Starts or finds the upload. The part of an earlier, killed run may still be on its way to the registry's disk.
+fn start(registry: Registry<'_>, upload: &Upload<'_>, what: &str) -> Result<UploadInfo, PublishError> {
+    for attempt in 1.. {
+        let error = match registry.start_upload(upload.sha256, upload.size) {
+            Ok(info) => return Ok(info),
+            Err(error) => error,
+        };
+        match error.problem().map(|p| p.kind) {
+            Some(ProblemKind::UploadBusy) if attempt < ATTEMPTS => std::thread::sleep(pause(attempt)),
+            Some(ProblemKind::DigestMismatch) => break,
+            _ => return Err(error.into()),
+        }
+    }
+    Err(PublishError::BytesChanged {
+        what: what.to_owned(),
+    })
+}
+
+fn pause(failures: u32) -> Duration {
+    Duration::from_millis(200 << failures.min(5))
 }
 
 fn malformed(what: &str, found: &str) -> PublishError {
