@@ -6,6 +6,7 @@
 #   python    a virtual environment with the tools that ours must work with
 #   wasm      the wasm32 target and wasm-bindgen's command
 #   postgres  PostgreSQL's server, for the tests of the database layer
+#   faketime  libfaketime, for tests with a wrong clock (optional)
 #   bench     openssl, to compare with
 source "$(dirname "$0")/lib.sh"
 mkdir -p "$CACHE"
@@ -29,7 +30,7 @@ base() {
     have cargo || missing+=("cargo: see https://rustup.rs")
     if ! have python3; then missing+=("python3: apt-get install python3 python3-pip")
     elif ! python3 -m pip --version >/dev/null 2>&1; then missing+=("pip: apt-get install python3-pip"); fi
-    have node || missing+=("node 20 or later: apt-get install nodejs npm")
+    have node || missing+=("node 18 or later: apt-get install nodejs npm")
     if [ "${#missing[@]}" -gt 0 ]; then
         printf '\033[1;31merror:\033[0m this machine lacks\n' >&2
         printf '  %s\n' "${missing[@]}" >&2
@@ -89,6 +90,12 @@ debian_wasm() {
 postgres() {
     ls -d /usr/lib/postgresql/*/bin >/dev/null 2>&1 || have initdb || apt_install postgresql ||
         die "PostgreSQL's server is missing, and its tests with it: apt-get install postgresql"
+}
+
+# Tests that need another clock are skipped without it.
+faketime() {
+    compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || apt_install libfaketime ||
+        note "libfaketime is not here: tests with a wrong clock are skipped"
 }
 
 bench() {

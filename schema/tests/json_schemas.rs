@@ -1,5 +1,10 @@
 //! The JSON Schemas under `schema/json` are those of the code. `ASSAY_BLESS=1` writes them anew.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -7,9 +7,12 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { randomBytes } from "node:crypto";
+import { randomBytes, webcrypto } from "node:crypto";
 
 import { MemoryStore, checkRelease, verifyBundle, verifyRelease } from "../js/assay.mjs";
+
+// Node 18 has it, but not where browsers do.
+globalThis.crypto ??= webcrypto;
 
 const wasm = createRequire(import.meta.url)("../pkg/node/assay_wasm.js");
 const bin = process.env.ASSAY_BIN_DIR ?? "target/debug";
