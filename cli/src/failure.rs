@@ -8,6 +8,7 @@ use assay_client::scan::ScanError;
 use assay_client::{FileError, StoreError, TransportError};
 use assay_schema::problem::ProblemKind;
 use assay_schema::verdict::{Outcome, StageOutcome, Verdict};
+use serde_json::{Map, Value};
 
 use crate::exit::Exit;
 use crate::verdict::{conclusion, printable};
@@ -22,6 +23,8 @@ pub(crate) struct Failure {
     /// What a person can do, where the message does not say it already.
     pub(crate) advice: Option<String>,
     pub(crate) verdict: Option<Box<Verdict>>,
+    /// Further fields of the JSON document.
+    pub(crate) fields: Map<String, Value>,
 }
 
 impl Failure {
@@ -32,6 +35,7 @@ impl Failure {
             message: message.into(),
             advice: None,
             verdict: None,
+            fields: Map::new(),
         }
     }
 
@@ -257,7 +261,12 @@ impl From<DeviceError> for Failure {
         match error {
             DeviceError::Store(e) => e.into(),
             DeviceError::Transport(e) => e.into(),
-            DeviceError::Scan(e) => e.into(),
+            DeviceError::Scan(ScanError::File(e)) => e.into(),
+            // A folder that no release can be is not the one that was expected.
+            DeviceError::Scan(e) => Self {
+                exit: Exit::Refused,
+                ..e.into()
+            },
             DeviceError::Root { source, .. } => {
                 let refusal = source.refusal();
                 Self::new(Exit::Refused, refusal.code, message).advise(printable(&refusal.advice))
@@ -284,5 +293,110 @@ fn of_key(error: &KeyError) -> (Exit, &'static str) {
             (Exit::Denied, "passphrase")
         }
         _ => (Exit::Failed, "bad-key"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_schema::problem::Problem;
+
+    fn of(kind: ProblemKind) -> Failure {
+        let problem = Box::new(Problem::new(kind, "detail"));
+        TransportError::Problem {
+            path: "/v1/x".to_owned(),
+            problem,
+        }
+        .into()
+    }
+
+    #[test]
+    fn every_problem_has_the_exit_code_of_its_meaning() {
+        use ProblemKind as P;
+        for (kinds, exit) in [
+            (vec![P::Unauthorized, P::Forbidden], Exit::Denied),
+            (vec![P::NotFound], Exit::NotFound),
+            (
+                vec![
+                    P::NamespaceExists,
+                    P::ReleaseExists,
+                    P::StaleParent,
+                    P::UploadBusy,
+                    P::OffsetMismatch,
+                ],
+                Exit::Conflict,
+            ),
+            (vec![P::MetadataRefused], Exit::Refused),
+            (
+                vec![P::RateLimited, P::Unavailable, P::Internal, P::StorageFull],
+                Exit::Network,
+            ),
+            (
+                vec![
+                    P::BadRequest,
+                    P::TooLarge,
+                    P::BadManifest,
+                    P::BlobsMissing,
+                    P::DigestMismatch,
+                ],
+                Exit::Failed,
+            ),
+        ] {
+            for kind in kinds {
+                assert_eq!(of(kind).exit, exit, "{kind:?}");
+            }
+        }
+        assert_eq!(of(P::ReleaseExists).code, "release-exists");
+    }
+
+    #[test]
+    fn a_stores_trouble_is_told_apart_from_names_that_are_not_there() {
+        let (namespace, model) = ("acme".parse().unwrap(), "acme/m".parse().unwrap());
+        let failure = |error: StoreError| {
+            let failure = Failure::from(error);
+            (failure.exit, failure.code)
+        };
+        let busy = StoreError::Busy {
+            path: "s".into(),
+            waited: std::time::Duration::ZERO,
+        };
+        assert_eq!(failure(busy), (Exit::Store, "store-locked".into()));
+        let full = StoreError::Full {
+            path: "s".into(),
+            needed: 2,
+            available: 1,
+        };
+        assert_eq!(failure(full), (Exit::Store, "disk-full".into()));
+        assert_eq!(
+            failure(StoreError::NotTrusted(namespace)),
+            (Exit::NotFound, "not-trusted".into())
+        );
+        assert_eq!(
+            failure(StoreError::NotActive(model)),
+            (Exit::NotFound, "not-active".into())
+        );
+        let held = StoreError::Held {
+            model: "acme/m".parse().unwrap(),
+            version: "1".parse().unwrap(),
+        };
+        assert_eq!(failure(held), (Exit::Deferred, "held".into()));
+        let absent = || FileError::Io {
+            doing: "read",
+            path: "f".into(),
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        // A missing record of the store is damage, a missing folder of the user's a wrong name.
+        assert_eq!(failure(absent().into()).0, Exit::Store);
+        assert_eq!(Failure::from(absent()).exit, Exit::NotFound);
+    }
+
+    #[test]
+    fn a_registry_cannot_move_the_terminals_cursor() {
+        let problem = Box::new(Problem::new(ProblemKind::Internal, "\u{1b}[2Jall is well"));
+        let failure = Failure::from(TransportError::Problem {
+            path: "/v1/x".to_owned(),
+            problem,
+        });
+        assert!(!failure.message.contains('\u{1b}'), "{:?}", failure.message);
     }
 }

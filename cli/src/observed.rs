@@ -119,3 +119,47 @@ impl Transport for Observed {
         self.inner.traffic()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_client::transport::Limits;
+    use assay_schema::problem::{Problem, ProblemKind};
+
+    fn observed() -> Observed {
+        Observed::new(HttpTransport::new("http://127.0.0.1:1", None, Limits::default()).unwrap())
+    }
+
+    fn explained(observed: &Observed, code: &str) -> (Exit, String) {
+        let failure = observed.explain(Failure::new(Exit::Refused, code, "refused"));
+        (failure.exit, failure.code)
+    }
+
+    #[test]
+    fn unavailable_becomes_what_the_registry_said() {
+        let observed = observed();
+        assert_eq!(explained(&observed, "unavailable").0, Exit::Network);
+        let problem = Box::new(Problem::new(ProblemKind::Unauthorized, "no token"));
+        observed.failed(&TransportError::Problem {
+            path: "/v1/x".to_owned(),
+            problem,
+        });
+        assert_eq!(
+            explained(&observed, "unavailable"),
+            (Exit::Denied, "unauthorized".into())
+        );
+        observed.missing("/v1/namespaces/acme/models/m/check?root=1");
+        assert_eq!(explained(&observed, "unavailable").0, Exit::NotFound);
+        observed.missing("/tuf/acme/metadata/3.snapshot.json");
+        assert_eq!(explained(&observed, "unavailable").0, Exit::Network);
+    }
+
+    #[test]
+    fn what_the_network_does_never_softens_a_judgement() {
+        let observed = observed();
+        observed.missing("/v1/namespaces/acme/models/m/check?root=1");
+        for code in ["digest-mismatch", "signature-threshold", "expired", "rollback"] {
+            assert_eq!(explained(&observed, code), (Exit::Refused, code.into()));
+        }
+    }
+}

@@ -65,10 +65,9 @@ fn document(context: &Context, result: &Result<Answer, Failure>, exit: Exit) -> 
         Ok(answer) => (answer.document.clone(), answer.verdict.as_ref()),
         Err(failure) => {
             let error = json!({"code": failure.code, "message": failure.message, "advice": failure.advice});
-            (
-                Map::from_iter([("error".to_owned(), error)]),
-                failure.verdict.as_deref(),
-            )
+            let mut fields = failure.fields.clone();
+            fields.insert("error".to_owned(), error);
+            (fields, failure.verdict.as_deref())
         }
     };
     if let Some(verdict) = verdict {

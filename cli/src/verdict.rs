@@ -8,9 +8,14 @@ use crate::output::columns;
 
 /// One line for each stage and one for the outcome; with the evidence if `verbose`.
 pub(crate) fn table(verdict: &Verdict, verbose: bool) -> String {
-    let rows: Vec<[String; 4]> = verdict.stages.iter().map(row).collect();
+    format!("{}{}\n", stages(&verdict.stages, verbose), conclusion(verdict))
+}
+
+/// One line for each stage; with the evidence if `verbose`.
+pub(crate) fn stages(reports: &[StageReport], verbose: bool) -> String {
+    let rows: Vec<[String; 4]> = reports.iter().map(row).collect();
     let mut text = String::new();
-    for (line, report) in columns(&rows).lines().zip(&verdict.stages) {
+    for (line, report) in columns(&rows).lines().zip(reports) {
         let _ = writeln!(text, "{line}");
         if verbose {
             let evidence: Vec<[String; 2]> = report
@@ -21,7 +26,6 @@ pub(crate) fn table(verdict: &Verdict, verbose: bool) -> String {
             text.push_str(&columns(&evidence));
         }
     }
-    let _ = writeln!(text, "{}", conclusion(verdict));
     text
 }
 
@@ -46,7 +50,8 @@ pub(crate) fn conclusion(verdict: &Verdict) -> String {
 fn row(report: &StageReport) -> [String; 4] {
     let (word, detail) = match &report.outcome {
         StageOutcome::Passed => ("passed", String::new()),
-        StageOutcome::Refused(refusal) => ("REFUSED", refusal.to_string()),
+        // What was expected and found follows in the error.
+        StageOutcome::Refused(refusal) => ("REFUSED", format!("{}: {}", refusal.code, refusal.subject)),
         StageOutcome::Deferred { until, reason } => ("deferred", format!("until {until}: {reason}")),
         StageOutcome::Skipped { reason } => ("skipped", reason.clone()),
     };
@@ -59,9 +64,27 @@ fn row(report: &StageReport) -> [String; 4] {
     ]
 }
 
-/// Text that may come from a stranger, without what would move a terminal's cursor or colour.
+/// Text that may come from a stranger, without what would move a terminal's cursor, colour it, or turn its writing round.
 pub(crate) fn printable(text: &str) -> String {
+    let harmless = |c: char| {
+        !c.is_control()
+            && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if harmless(c) { c } else { '\u{fffd}' })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_turns_the_writing_round_is_not_printed() {
+        assert_eq!(
+            printable("a\u{202e}b\u{1b}[31m\nc"),
+            "a\u{fffd}b\u{fffd}[31m\u{fffd}c"
+        );
+        assert_eq!(printable("plain \u{e9}"), "plain \u{e9}");
+    }
 }

@@ -113,3 +113,93 @@ pub(crate) enum Command {
     #[command(after_help = exit::table())]
     ExitCodes,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Command, clap::error::ErrorKind> {
+        match Cli::try_parse_from(line.split_whitespace()) {
+            Ok(cli) => Ok(cli.command),
+            Err(e) => Err(e.kind()),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_release_is_a_model_with_or_without_a_version() {
+        let wanted: Wanted = "acme/minilm@1.2.0+cpu".parse().unwrap();
+        assert_eq!(
+            (wanted.model.to_string(), wanted.version.unwrap().to_string()),
+            ("acme/minilm".into(), "1.2.0+cpu".into())
+        );
+        assert_eq!("acme/minilm".parse::<Wanted>().unwrap().version, None);
+        for bad in [
+            "acme",
+            "acme/",
+            "/minilm",
+            "acme/minilm@",
+            "acme/../x",
+            "acme/minilm@1@2",
+            "Acme/minilm",
+        ] {
+            assert!(bad.parse::<Wanted>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_not_trusted_without_fingerprint_or_flag_nor_with_both() {
+        use clap::error::ErrorKind::{ArgumentConflict, MissingRequiredArgument};
+        let base = "assay trust add acme --registry http://r";
+        let digest = "a".repeat(64);
+        assert_eq!(parse(base).unwrap_err(), MissingRequiredArgument);
+        assert_eq!(
+            parse(&format!("{base} --fingerprint {digest} --trust-on-first-use")).unwrap_err(),
+            ArgumentConflict
+        );
+        assert!(parse(&format!("{base} --fingerprint {digest}")).is_ok());
+        assert!(parse(&format!("{base} --trust-on-first-use")).is_ok());
+    }
+
+    #[test]
+    fn a_foreign_signature_needs_its_key_and_names_no_release() {
+        use clap::error::ErrorKind::{ArgumentConflict, MissingRequiredArgument};
+        assert_eq!(
+            parse("assay verify d --signature s").unwrap_err(),
+            MissingRequiredArgument
+        );
+        assert_eq!(
+            parse("assay verify d --ignore x").unwrap_err(),
+            MissingRequiredArgument
+        );
+        assert_eq!(
+            parse("assay verify d acme/m --signature s --public-key k").unwrap_err(),
+            ArgumentConflict
+        );
+        assert!(parse("assay verify d --signature s --public-key k --ignore a --ignore b").is_ok());
+    }
+
+    #[test]
+    fn required_stages_add_up() {
+        let Ok(Command::Check(check)) =
+            parse("assay check acme/m --require log --require provenance --static")
+        else {
+            panic!("not a check");
+        };
+        assert_eq!(check.chain.require.len(), 2);
+        assert!(check.chain.static_files);
+    }
+
+    #[test]
+    fn no_token_is_shown_when_arguments_are_printed() {
+        let Ok(Command::Search(search)) = parse("assay search x --registry http://r --token sesame") else {
+            panic!("not a search");
+        };
+        assert!(!format!("{search:?}").contains("sesame"));
+    }
+}

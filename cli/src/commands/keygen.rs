@@ -123,12 +123,13 @@ pub(super) fn run(args: &Keygen) -> Result<Answer, Failure> {
         for number in 1..=count {
             let public = folder.generate(role, number, kind, passphrase.as_deref().map(String::as_str))?;
             let fingerprint = fingerprint(&public);
-            rows.push([
-                role.name().to_owned(),
-                public.kind().to_string(),
-                fingerprint.clone(),
-            ]);
-            keys.push(json!({"role": role.name(), "number": number, "kind": public.kind().as_str(), "fingerprint": fingerprint}));
+            let file = match number {
+                1 => format!("{}.pem", role.name()),
+                n => format!("{}-{n}.pem", role.name()),
+            };
+            rows.push([file.clone(), public.kind().to_string(), fingerprint.clone()]);
+            let kind = public.kind().as_str();
+            keys.push(json!({"role": role.name(), "file": file, "kind": kind, "fingerprint": fingerprint}));
         }
     }
     let mut text = columns(&rows);

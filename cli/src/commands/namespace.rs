@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Answer, columns};
 use crate::passphrase::Passphrases;
+use crate::verdict::printable;
 
 pub(super) fn run(context: &Context, command: &NamespaceCommand) -> Result<Answer, Failure> {
     match command {
@@ -32,7 +33,7 @@ pub(super) fn run(context: &Context, command: &NamespaceCommand) -> Result<Answe
             let versions: Vec<String> = info
                 .versions
                 .iter()
-                .map(|(role, v)| format!("{role} {v}"))
+                .map(|(role, v)| printable(&format!("{role} {v}")))
                 .collect();
             let rows = [
                 ["namespace".to_owned(), info.name.to_string()],
