@@ -1,10 +1,11 @@
 //! Check bundles that were assembled before: an unchanged device costs one read of the namespace's revision.
 //!
 //! A bundle depends on nothing but its [`Key`], so an entry is never wrong; a new revision has new keys, and what no longer is
-//! asked for goes when the space is needed.
+//! asked for goes when the space is needed. Of a bundle too large to keep at least the digest stays, which is all that an
+//! unchanged device needs.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use assay_schema::{ModelName, Sha256Digest, VersionName};
 use bytes::Bytes;
@@ -34,6 +35,22 @@ pub struct Assembled {
     pub sha256: Sha256Digest,
 }
 
+/// What is kept of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// SHA-256 of its JSON.
+    pub sha256: Sha256Digest,
+    /// Its JSON, unless it is too large to keep.
+    pub bytes: Option<Bytes>,
+}
+
+impl Kept {
+    /// What it counts for in the cache, keys and all.
+    fn cost(&self) -> usize {
+        ENTRY + self.bytes.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// A bounded store of bundles, least recently asked for first out.
 #[derive(Debug)]
 pub struct BundleCache {
@@ -42,6 +59,8 @@ pub struct BundleCache {
     assembling: Semaphore,
 }
 
+/// Bytes that an entry takes beside its bundle.
+const ENTRY: usize = 512;
 /// Bundles that are assembled at the same time; each may need tens of megabytes.
 const ASSEMBLING: usize = 4;
 /// Namespaces whose newest root is remembered.
@@ -51,7 +70,7 @@ const ROOTS: usize = 100_000;
 struct Inner {
     used: usize,
     clock: u64,
-    entries: HashMap<Key, (u64, Arc<Assembled>)>,
+    entries: HashMap<Key, (u64, Kept)>,
     /// By identity: a revision and the version of its root.
     roots: HashMap<Sha256Digest, (u64, u64)>,
 }
@@ -91,22 +110,23 @@ impl BundleCache {
         inner.roots.insert(identity, (revision, root));
     }
 
-    /// A bundle that was put here.
-    pub fn get(&self, key: &Key) -> Option<Arc<Assembled>> {
+    /// What was kept of a bundle.
+    pub fn get(&self, key: &Key) -> Option<Kept> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.clock += 1;
         let now = inner.clock;
-        let (used, bundle) = inner.entries.get_mut(key)?;
+        let (used, kept) = inner.entries.get_mut(key)?;
         *used = now;
-        Some(Arc::clone(bundle))
+        Some(kept.clone())
     }
 
-    /// Keeps a bundle, and drops what has to go for it. One that is larger than a quarter of the cache is not kept.
-    pub fn put(&self, key: Key, bundle: Arc<Assembled>) {
-        let size = bundle.bytes.len();
-        if size > self.limit / 4 {
-            return;
-        }
+    /// Keeps a bundle, and drops what has to go for it. Of one that is larger than a quarter of the cache only the digest stays.
+    pub fn put(&self, key: Key, bundle: &Assembled) {
+        let bytes = (bundle.bytes.len() <= self.limit / 4).then(|| bundle.bytes.clone());
+        let kept = Kept {
+            sha256: bundle.sha256,
+            bytes,
+        };
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         // Older revisions of the same question are never asked for again.
         let stale: Vec<_> = inner
@@ -119,7 +139,7 @@ impl BundleCache {
             inner.remove(&old);
         }
         inner.remove(&key);
-        while inner.used + size > self.limit {
+        while inner.used + kept.cost() > self.limit {
             let oldest = inner
                 .entries
                 .iter()
@@ -132,15 +152,15 @@ impl BundleCache {
         }
         inner.clock += 1;
         let now = inner.clock;
-        inner.used += size;
-        inner.entries.insert(key, (now, bundle));
+        inner.used += kept.cost();
+        inner.entries.insert(key, (now, kept));
     }
 }
 
 impl Inner {
     fn remove(&mut self, key: &Key) {
-        if let Some((_, bundle)) = self.entries.remove(key) {
-            self.used -= bundle.bytes.len();
+        if let Some((_, kept)) = self.entries.remove(key) {
+            self.used -= kept.cost();
         }
     }
 }
@@ -159,35 +179,42 @@ mod tests {
         }
     }
 
-    fn bundle(size: usize) -> Arc<Assembled> {
-        Arc::new(Assembled {
+    fn bundle(size: usize) -> Assembled {
+        Assembled {
             bytes: vec![0; size].into(),
-            sha256: Sha256Digest::new([0; 32]),
-        })
+            sha256: Sha256Digest::new([9; 32]),
+        }
     }
 
     #[test]
     fn the_least_recently_asked_for_goes_first() {
-        let cache = BundleCache::new(100);
+        let cache = BundleCache::new(4 * (ENTRY + 1000));
         for model in ["a", "b", "c", "d"] {
-            cache.put(key(model, 1), bundle(25));
+            cache.put(key(model, 1), &bundle(1000));
         }
         assert!(cache.get(&key("a", 1)).is_some());
-        cache.put(key("e", 1), bundle(25));
+        cache.put(key("e", 1), &bundle(1000));
         assert!(cache.get(&key("a", 1)).is_some());
         assert!(cache.get(&key("b", 1)).is_none());
         assert!(cache.get(&key("e", 1)).is_some());
     }
 
     #[test]
-    fn a_new_revision_replaces_the_old_and_large_bundles_are_not_kept() {
-        let cache = BundleCache::new(100);
-        cache.put(key("a", 1), bundle(10));
-        cache.put(key("a", 2), bundle(10));
+    fn a_new_revision_replaces_the_old() {
+        let cache = BundleCache::new(1 << 20);
+        cache.put(key("a", 1), &bundle(10));
+        cache.put(key("a", 2), &bundle(10));
         assert!(cache.get(&key("a", 1)).is_none());
         assert!(cache.get(&key("a", 2)).is_some());
-        cache.put(key("b", 2), bundle(26));
-        assert!(cache.get(&key("b", 2)).is_none());
-        assert!(cache.get(&key("a", 2)).is_some());
+    }
+
+    #[test]
+    fn of_a_large_bundle_the_digest_stays() {
+        let cache = BundleCache::new(10_000);
+        cache.put(key("a", 1), &bundle(2_501));
+        let kept = cache.get(&key("a", 1)).unwrap();
+        assert_eq!((kept.sha256, kept.bytes), (Sha256Digest::new([9; 32]), None));
+        cache.put(key("b", 1), &bundle(2_500));
+        assert!(cache.get(&key("b", 1)).unwrap().bytes.is_some());
     }
 }

@@ -1,7 +1,5 @@
 //! The check bundle of a model.
 
-use std::sync::Arc;
-
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
@@ -14,7 +12,7 @@ use serde::Deserialize;
 
 use super::blobs::not_modified;
 use super::bundle::Builder;
-use super::cache::{Assembled, Key};
+use super::cache::{Assembled, Kept, Key};
 use super::{conditional, revalidated};
 use crate::auth::Caller;
 use crate::metadata::TargetsFile;
@@ -70,16 +68,60 @@ pub async fn check(
     let version: Option<VersionName> = query.version.as_deref().map(str::parse).transpose()?;
     let record = caller.reads(&state, &namespace).await?;
     let visibility = record.visibility;
-    let bundle = bundle(&state, record, &model, version.as_ref(), query.root).await?;
-    let tag = conditional::tag(&bundle.sha256);
-    if conditional::not_modified(&request, &tag) {
-        return Ok(not_modified(&bundle.sha256, revalidated(visibility)));
+    let unchanged = |sha256| conditional::not_modified(&request, &conditional::tag(sha256));
+    let kept = kept(&state, &record, &model, version.as_ref(), query.root);
+    let (sha256, bytes) = match kept {
+        Some(Kept { sha256, .. }) if unchanged(&sha256) => {
+            return Ok(not_modified(&sha256, revalidated(visibility)));
+        }
+        Some(Kept {
+            sha256,
+            bytes: Some(bytes),
+        }) => (sha256, bytes),
+        _ => {
+            let made = bundle(&state, record, &model, version.as_ref(), query.root).await?;
+            (made.sha256, made.bytes)
+        }
+    };
+    if unchanged(&sha256) {
+        return Ok(not_modified(&sha256, revalidated(visibility)));
     }
     Ok(HttpResponse::Ok()
-        .insert_header(conditional::etag(&bundle.sha256))
+        .insert_header(conditional::etag(&sha256))
         .insert_header(revalidated(visibility))
         .insert_header((CONTENT_TYPE, "application/json"))
-        .body(bundle.bytes.clone()))
+        .body(bytes))
+}
+
+fn key(
+    namespace: &NamespaceRecord,
+    newest_root: u64,
+    model: &ModelName,
+    version: Option<&VersionName>,
+    root: u64,
+) -> Key {
+    Key {
+        identity: namespace.identity,
+        revision: namespace.revision,
+        // However far ahead a device says it is, there is one bundle without roots.
+        root: root.min(newest_root),
+        model: model.clone(),
+        version: version.cloned(),
+    }
+}
+
+/// What is kept of the bundle, without a question to the database.
+fn kept(
+    state: &AppState,
+    namespace: &NamespaceRecord,
+    model: &ModelName,
+    version: Option<&VersionName>,
+    root: u64,
+) -> Option<Kept> {
+    let newest = state
+        .bundles
+        .newest_root(&namespace.identity, namespace.revision)?;
+    state.bundles.get(&key(namespace, newest, model, version, root))
 }
 
 async fn bundle(
@@ -88,24 +130,11 @@ async fn bundle(
     model: &ModelName,
     version: Option<&VersionName>,
     root: u64,
-) -> ApiResult<Arc<Assembled>> {
+) -> ApiResult<Assembled> {
+    let _permit = state.bundles.permit().await;
     for _ in 0..ATTEMPTS {
-        let key = |root| Key {
-            identity: record.identity,
-            revision: record.revision,
-            root,
-            model: model.clone(),
-            version: version.cloned(),
-        };
-        // However far ahead a device says it is, there is one bundle without roots.
-        if let Some(newest) = state.bundles.newest_root(&record.identity, record.revision)
-            && let Some(found) = state.bundles.get(&key(root.min(newest)))
-        {
-            return Ok(found);
-        }
-        let _permit = state.bundles.permit().await;
         let newest = current(state, &record, "root").await?.version;
-        let assembled = Arc::new(assemble(state, &record, model, version, root).await?);
+        let assembled = assemble(state, &record, model, version, root).await?;
         // The parts were read one by one: they are of one state only if the revision is still the same.
         let again = state.db.namespace(&record.name).await?;
         let again = again.ok_or_else(|| ApiError::not_found(format_args!("namespace {}", record.name)))?;
@@ -113,7 +142,9 @@ async fn bundle(
             state
                 .bundles
                 .set_newest_root(record.identity, record.revision, newest);
-            state.bundles.put(key(root.min(newest)), Arc::clone(&assembled));
+            state
+                .bundles
+                .put(key(&record, newest, model, version, root), &assembled);
             return Ok(assembled);
         }
         record = again;

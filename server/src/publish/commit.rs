@@ -38,10 +38,18 @@ pub async fn publish(
 ) -> Result<Published, PublishError> {
     let sent = decide::read(publication)?;
     for _ in 0..ATTEMPTS {
-        match attempt(state, namespace, &sent, now).await {
+        let record = find(state, namespace).await?;
+        let built_on = record.revision;
+        match attempt(state, record, &sent, now).await {
             Err(PublishError::Database(
                 DatabaseError::Conflict { .. } | DatabaseError::ReleaseChanged { .. },
             )) => {}
+            // An attempt reads file by file: if somebody committed in between, what it refused may never have stood together.
+            Err(error) if !matches!(error, PublishError::Stopped(_)) => {
+                if find(state, namespace).await?.revision == built_on {
+                    return Err(error);
+                }
+            }
             done => return done,
         }
     }
@@ -58,13 +66,19 @@ struct Present {
     timestamp: MetadataFile,
 }
 
+async fn find(state: &AppState, namespace: &NamespaceName) -> Result<NamespaceRecord, PublishError> {
+    let found = state.db.namespace(namespace).await?;
+    found.ok_or_else(|| PublishError::NoNamespace(namespace.clone()))
+}
+
 async fn attempt(
     state: &AppState,
-    namespace: &NamespaceName,
+    record: NamespaceRecord,
     sent: &[NewRole],
     now: Timestamp,
 ) -> Result<Published, PublishError> {
-    let present = Present::read(state, namespace).await?;
+    let present = Present::read(state, record).await?;
+    let namespace = &present.record.name;
     if published_before(state, namespace, sent).await? {
         return answer(state, namespace, sent, present.states).await;
     }
@@ -136,12 +150,8 @@ async fn attempt(
 }
 
 impl Present {
-    async fn read(state: &AppState, namespace: &NamespaceName) -> Result<Self, PublishError> {
-        let record = state
-            .db
-            .namespace(namespace)
-            .await?
-            .ok_or_else(|| PublishError::NoNamespace(namespace.clone()))?;
+    async fn read(state: &AppState, record: NamespaceRecord) -> Result<Self, PublishError> {
+        let namespace = &record.name;
         let states = state.db.role_states(namespace).await?;
         let root = text(current(state, namespace, ROOT).await?.bytes);
         let targets = current(state, namespace, TARGETS).await?;

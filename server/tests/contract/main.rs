@@ -11,6 +11,7 @@
     unreachable_pub
 )]
 
+mod lookups;
 mod postgres;
 mod publishing;
 mod releases;
@@ -76,6 +77,10 @@ suite! {
     storing::a_dropped_upload_leaves_nothing,
     storing::idle_uploads_are_found,
     storing::writers_at_once_do_not_fail_as_busy,
+    lookups::only_linked_blobs_are_found,
+    lookups::a_blob_is_published_with_its_release,
+    lookups::a_counter_is_taken_by_a_published_release_only,
+    lookups::a_roles_history_is_newest_first,
     tokens::a_revoked_token_is_gone,
     tokens::tokens_come_in_pages,
 }

@@ -561,3 +561,34 @@ async fn publishing_needs_its_scope() {
             .expect(status);
     }
 }
+
+#[actix_web::test]
+async fn a_release_that_devices_have_to_wait_for_may_be_published() {
+    let (registry, authority) = acme().await;
+    registry.upload("acme", b"weights").await;
+    let mut manifest = authority.manifest("minilm", "1.0.0", 1, &[b"weights"]);
+    manifest.not_before = Some("2027-01-01T00:00:00Z".parse().unwrap());
+    registry.put("acme", &manifest).await.expect(201);
+    let file = authority.model(&role("minilm"), 1, &[&manifest]);
+    registry
+        .publish("acme", &publication(&[(NAME, &file, None)]))
+        .await
+        .expect(200);
+}
+
+#[actix_web::test]
+async fn refuses_everything_once_the_root_has_expired() {
+    let (registry, authority) = acme().await;
+    let manifest = registry
+        .candidate("acme", &authority, "1.0.0", 1, &[b"weights"])
+        .await;
+    registry.pass(jiff::SignedDuration::from_hours(24 * 200));
+    let mut signed = authority.model_value(&role("minilm"), 1, &[&manifest]);
+    signed["expires"] = json!("2028-01-01T00:00:00Z");
+    let file = sign(&signed, &authority.publisher);
+    let answer = registry
+        .publish("acme", &publication(&[(NAME, &file, None)]))
+        .await;
+    let problem = answer.expect(422).problem("metadata-refused");
+    assert!(problem.detail.contains("root expired"), "{}", problem.detail);
+}

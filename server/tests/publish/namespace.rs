@@ -345,3 +345,17 @@ async fn refuses_another_namespaces_token() {
         .await
         .expect(200);
 }
+
+#[actix_web::test]
+async fn refuses_a_delegation_to_a_key_of_a_top_level_role() {
+    let registry = Registry::new().await;
+    for seed in [1, 3] {
+        let made = Authority {
+            publisher: vec![key(seed)],
+            ..authority(&registry).await
+        };
+        let answer = registry.create("acme", &made.creation(&[role("minilm")])).await;
+        let problem = answer.expect(422).problem("metadata-refused");
+        assert!(problem.detail.contains("serves"), "{}", problem.detail);
+    }
+}
