@@ -31,6 +31,24 @@ fn replayed_timestamp_does_not_freeze_past_expiry() {
 }
 
 #[test]
+fn metadata_ends_at_the_instant_of_its_expiry() {
+    // TUF 5.4.4: the expiry must be higher than the time of the update.
+    for by in ROUTES {
+        let mut sim = Simulator::new();
+        let mut device = Device::new(&sim, by);
+        let expiry = after_days(sim.now, 1);
+        sim.now = expiry.checked_sub(jiff::SignedDuration::from_nanos(1)).unwrap();
+        device.permitted(&sim);
+        sim.now = expiry;
+        assert_eq!(device.refused(&sim), code(Stage::Freshness, "expired"));
+        assert_eq!(
+            Device::new(&sim, by).refused(&sim),
+            code(Stage::Freshness, "expired")
+        );
+    }
+}
+
+#[test]
 fn an_intermediary_that_always_says_unchanged_is_not_believed_over_an_expiry() {
     let mut sim = Simulator::new();
     let mut device = Device::new(&sim, By::Bundle);

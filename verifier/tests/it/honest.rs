@@ -146,6 +146,35 @@ fn a_higher_epoch_in_a_lower_block_is_the_highest_release() {
 }
 
 #[test]
+fn every_role_that_may_reach_more_is_looked_through() {
+    // Both blocks may give epoch 2; only the lower one has.
+    for by in ROUTES {
+        let mut sim = Simulator::new();
+        sim.release(draft("9.0.0", 150));
+        for block in [0, 1] {
+            sim.delegate(
+                &assay_schema::tuf::ModelRole {
+                    model: model(),
+                    block,
+                },
+                2,
+            );
+        }
+        let mut recovered = draft("1.0.1", 2);
+        recovered.order = (2, 2);
+        sim.release(recovered);
+        let mut device = Device::new(&sim, by);
+        assert_eq!(
+            device.permitted(&sim).manifest().version,
+            version("1.0.1"),
+            "{by:?}"
+        );
+        device.permitted(&sim);
+        assert!(device.requests.len() <= 2, "unchanged: {:#?}", device.requests);
+    }
+}
+
+#[test]
 fn several_root_rotations_are_followed_in_one_check() {
     for by in ROUTES {
         let mut sim = Simulator::new();

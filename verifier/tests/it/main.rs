@@ -20,5 +20,6 @@ mod keys;
 mod provenance;
 mod replay;
 mod rollback;
+mod simulation;
 mod stages;
 mod volume;

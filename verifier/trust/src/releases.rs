@@ -74,17 +74,20 @@ impl Refreshed {
     /// # Errors
     /// There are more than a device looks through.
     pub fn roles_of(&self, model: &ModelName) -> Result<Vec<tuf::ModelRole>, TrustError> {
+        let snapshot = self.core.set.snapshot();
+        let listed = |role: &tuf::ModelRole| {
+            snapshot.is_some_and(|s| s.meta.contains_key(&format!("{}.json", role.name())))
+        };
         let delegations = self.targets().and_then(|t| t.delegations.as_ref());
         let mut roles: Vec<_> = delegations
             .iter()
             .flat_map(|d| &d.roles)
-            .filter_map(|role| tuf::ModelRole::parse(&role.name))
-            .filter(|role| role.model == *model)
+            .filter_map(|delegation| Some((delegation, tuf::ModelRole::parse(&delegation.name)?)))
+            .filter(|(_, role)| role.model == *model && listed(role))
+            .map(|(delegation, role)| (reach(delegation, &role), role))
             .collect();
-        let snapshot = self.core.set.snapshot();
-        roles.retain(|role| snapshot.is_some_and(|s| s.meta.contains_key(&format!("{}.json", role.name()))));
-        roles.sort_by_cached_key(|role| std::cmp::Reverse(self.may_reach(role)));
-        Ok(roles)
+        roles.sort_by_key(|(reach, _)| std::cmp::Reverse(*reach));
+        Ok(roles.into_iter().map(|(_, role)| role).collect())
     }
 
     /// The highest epoch and counter that a role may give a release: its delegation's `max_epoch`, its block's last counter.
@@ -92,21 +95,11 @@ impl Refreshed {
     /// A release of a lower block is higher in order where its epoch is, so a search ends only where no role may reach more.
     pub fn may_reach(&self, role: &tuf::ModelRole) -> (u64, u64) {
         let name = role.name();
-        let mut delegations = self
-            .targets()
-            .and_then(|t| t.delegations.as_ref())
-            .into_iter()
-            .flat_map(|d| &d.roles);
-        let epoch = delegations
+        let delegations = self.targets().and_then(|t| t.delegations.as_ref());
+        let mut delegations = delegations.into_iter().flat_map(|d| &d.roles);
+        delegations
             .find(|d| d.name == name)
-            // Terms that cannot be read grant nothing.
-            .and_then(|d| terms(d).ok())
-            .map_or(0, |terms| terms.max_epoch);
-        let last = role
-            .block
-            .saturating_mul(limits::BLOCK)
-            .saturating_add(limits::BLOCK - 1);
-        (epoch, last)
+            .map_or((0, 0), |d| reach(d, role))
     }
 
     /// Whether a role's file has been accepted.
@@ -270,6 +263,13 @@ impl Refreshed {
         }
         Err(malformed("a delegation for this path", "none".into()))
     }
+}
+
+/// The highest epoch and counter that a delegation permits; terms that cannot be read grant nothing.
+fn reach(delegation: &DelegatedRole, role: &tuf::ModelRole) -> (u64, u64) {
+    let epoch = terms(delegation).map_or(0, |terms| terms.max_epoch);
+    let first = role.block.saturating_mul(limits::BLOCK);
+    (epoch, first.saturating_add(limits::BLOCK - 1))
 }
 
 fn terms(delegation: &DelegatedRole) -> Result<tuf::DelegationTerms, TrustError> {

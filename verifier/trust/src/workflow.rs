@@ -4,7 +4,7 @@
 
 use assay_provenance::crypto::sha256;
 use assay_schema::{Sha256Digest, limits};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sigstore_tuf::TrustedMetadataSet;
 use sigstore_tuf::metadata::{MetaFile, Targets};
 
@@ -34,6 +34,13 @@ pub struct Failure {
 type Step<T> = Result<T, Box<Failure>>;
 
 impl Core {
+    /// The time by which `sigstore-tuf` judges expiry. It lets metadata pass at the very instant of its expiry, which must be
+    /// higher than the time of the update (TUF 5.3.10, 5.4.4, 5.5.6, 5.6.5).
+    fn judged(&self) -> Timestamp {
+        let instant = SignedDuration::from_nanos(1);
+        self.now.checked_add(instant).unwrap_or(self.now)
+    }
+
     pub(crate) fn fail<T>(self, error: TrustError) -> Step<T> {
         Err(Box::new(Failure {
             error,
@@ -146,7 +153,7 @@ impl Roots {
     /// The root has expired.
     pub fn finish(mut self) -> Step<AwaitTimestamp> {
         let now = self.core.now;
-        if self.core.set.check_root_expired(now).is_err() {
+        if self.core.set.check_root_expired(self.core.judged()).is_err() {
             let expires = self.core.set.root().expires;
             return self.core.fail(TrustError::Expired {
                 role: "root".into(),
@@ -221,11 +228,12 @@ impl AwaitTimestamp {
         }
         let now = self.core.now;
         let mut set = self.core.set.clone();
-        match set.update_timestamp(bytes, now) {
+        match set.update_timestamp(bytes, self.core.judged()) {
             Ok(()) => {}
             Err(sigstore_tuf::Error::EqualVersion { .. }) => {
                 // TUF 5.4.3.1: the trusted one stays, and must itself still be valid.
-                if let Err(error) = expiry(&set, now) {
+                if let Err(error) = set.check_timestamp_expired(self.core.judged()) {
+                    let error = with_time("timestamp", error, now);
                     return self.core.fail(error);
                 }
                 return Ok(AwaitSnapshot { core: self.core });
@@ -251,11 +259,6 @@ impl AwaitTimestamp {
         self.core.set = set;
         Ok(AwaitSnapshot { core: self.core })
     }
-}
-
-fn expiry(set: &TrustedMetadataSet, now: Timestamp) -> Result<(), TrustError> {
-    set.check_timestamp_expired(now)
-        .map_err(|e| with_time("timestamp", e, now))
 }
 
 fn with_time(subject: &str, error: sigstore_tuf::Error, now: Timestamp) -> TrustError {
@@ -372,7 +375,7 @@ impl AwaitSnapshot {
     pub fn accept(mut self, bytes: &[u8]) -> Step<AwaitTargets> {
         let now = self.core.now;
         let mut set = self.core.set.clone();
-        if let Err(error) = set.update_snapshot(bytes, now) {
+        if let Err(error) = set.update_snapshot(bytes, self.core.judged()) {
             return self.core.fail(with_time("snapshot", error, now));
         }
         let checked = set.snapshot().map_or(Ok(()), |snapshot| {
@@ -431,8 +434,8 @@ impl AwaitTargets {
     /// # Errors
     /// It is not that.
     pub fn accept(mut self, bytes: &[u8]) -> Step<Refreshed> {
-        let now = self.core.now;
-        let checked = match self.core.set.update_targets(bytes, now) {
+        let (now, judged) = (self.core.now, self.core.judged());
+        let checked = match self.core.set.update_targets(bytes, judged) {
             Ok(targets) => check_targets(&self.core.identity, "targets", targets),
             Err(error) => Err(with_time("targets", error, now)),
         };
@@ -502,11 +505,11 @@ impl Refreshed {
     /// # Errors
     /// It is not that.
     pub fn accept_role(mut self, role: &str, bytes: &[u8]) -> Step<Self> {
-        let now = self.core.now;
+        let (now, judged) = (self.core.now, self.core.judged());
         let checked = match self
             .core
             .set
-            .update_delegated_targets(bytes, role, "targets", now)
+            .update_delegated_targets(bytes, role, "targets", judged)
         {
             Ok(targets) => {
                 check_targets(&self.core.identity, role, targets).and_then(|()| match &targets.delegations {
