@@ -17,6 +17,8 @@ struct Lost {
     advice: Option<String>,
 }
 
+const HIDDEN: &str = "Check the name; a private namespace needs a token";
+
 /// A transport that remembers why it last brought nothing.
 pub(crate) struct Observed {
     inner: HttpTransport,
@@ -58,28 +60,34 @@ impl Observed {
         }
     }
 
-    fn remember(&self, lost: Lost) {
-        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(lost);
+    fn remember(&self, lost: Option<Lost>) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = lost;
     }
 
-    /// A registry that has no check bundle for a model has no such model. Any other file that is missing is one that its own
-    /// metadata names.
+    /// A registry that has no check bundle for a model, and not even a timestamp, has no such namespace or does not show it. A
+    /// root that is missing only means that the one before is the newest. Any other file is one that signed metadata names.
     fn missing(&self, path: &str) {
-        let is_question = path.contains("/check?") || path.ends_with(".root.json");
-        let (exit, code) = if is_question {
-            (Exit::NotFound, "not-found")
+        if path.ends_with(".root.json") {
+            return;
+        }
+        let lost = if path.contains("/check?") || path.ends_with("/timestamp.json") {
+            Lost {
+                exit: Exit::NotFound,
+                code: "not-found".to_owned(),
+                advice: Some(HIDDEN.to_owned()),
+            }
         } else {
-            (Exit::Network, "unavailable")
+            Lost {
+                exit: Exit::Network,
+                code: "unavailable".to_owned(),
+                advice: None,
+            }
         };
-        self.remember(Lost {
-            exit,
-            code: code.to_owned(),
-            advice: None,
-        });
+        self.remember(Some(lost));
     }
 
     fn failed(&self, error: &TransportError) {
-        self.remember(Lost::of(error));
+        self.remember(Some(Lost::of(error)));
     }
 }
 
@@ -99,16 +107,20 @@ impl Transport for Observed {
         let result = self.inner.get(path, max, etag);
         match &result {
             Ok(Fetched::Missing) => self.missing(path),
-            Ok(_) => {}
+            Ok(_) => self.remember(None),
             Err(error) => self.failed(error),
         }
         result
     }
 
     fn open(&self, path: &str, offset: u64, len: u64) -> Result<Box<dyn Read + '_>, TransportError> {
-        self.inner
-            .open(path, offset, len)
-            .inspect_err(|error| self.failed(error))
+        let result = self.inner.open(path, offset, len);
+        match &result {
+            // What breaks while the body is read is the network's doing.
+            Ok(_) => self.remember(None),
+            Err(error) => self.failed(error),
+        }
+        result
     }
 
     fn send(&self, request: Request<'_>) -> Result<Reply, TransportError> {
@@ -152,6 +164,9 @@ mod tests {
         assert_eq!(explained(&observed, "unavailable").0, Exit::NotFound);
         observed.missing("/tuf/acme/metadata/3.snapshot.json");
         assert_eq!(explained(&observed, "unavailable").0, Exit::Network);
+        observed.missing("/tuf/acme/metadata/timestamp.json");
+        observed.missing("/tuf/acme/metadata/2.root.json");
+        assert_eq!(explained(&observed, "unavailable").0, Exit::NotFound);
     }
 
     #[test]

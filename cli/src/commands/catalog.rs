@@ -38,16 +38,16 @@ pub(super) fn search(context: &Context, args: &Search) -> Result<Answer, Failure
 
 pub(super) fn releases(context: &Context, args: &Releases) -> Result<Answer, Failure> {
     let transport = context.registry(&args.registry)?;
-    let found = Catalog::new(transport.as_ref())
-        .releases(&args.model, args.page.limit)?
-        .ok_or_else(|| {
-            let message = format!(
-                "{}: the registry has no model {}",
-                args.registry.registry, args.model
-            );
-            Failure::new(Exit::NotFound, "no-model", message)
-                .advise("Check the name; a private namespace needs a token")
-        })?;
+    let found = Catalog::new(transport.as_ref()).releases(&args.model, args.page.limit)?;
+    // A model is there by its releases only.
+    let found = found.filter(|releases| !releases.is_empty()).ok_or_else(|| {
+        let message = format!(
+            "{}: the registry shows no release of {}",
+            args.registry.registry, args.model
+        );
+        Failure::new(Exit::NotFound, "no-model", message)
+            .advise("Check the name; a private namespace needs a token")
+    })?;
     let rows: Vec<_> = found
         .iter()
         .map(|release| {
