@@ -374,6 +374,8 @@ impl Proposal<'_> {
             self.judge_unchanged_roles(&held, &refreshed, now).await?;
         }
         for release in self.releases {
+            // Signatures cost milliseconds each; other requests of this thread have their turn in between.
+            tokio::task::yield_now().await;
             let (model, version) = (&release.role.model, &release.version);
             match judge::release(&held, &files, model, version, now, self).await? {
                 Judged::Accepted => {}

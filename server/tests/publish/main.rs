@@ -15,6 +15,7 @@ mod metadata;
 mod namespace;
 mod openapi;
 mod resign;
+mod rooms;
 mod steps;
 mod support;
 mod tuf;

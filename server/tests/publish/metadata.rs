@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::http::Method;
 use assay_schema::api::{Published, ReleaseInfo, ReleaseState, Visibility};
+use assay_schema::limits::{MAX_MANIFEST, MAX_PUBLICATION};
 use assay_schema::verdict::StageOutcome;
 use assay_schema::{ReleaseOrder, Stage};
 use base64::Engine;
@@ -591,4 +592,27 @@ async fn refuses_everything_once_the_root_has_expired() {
         .await;
     let problem = answer.expect(422).problem("metadata-refused");
     assert!(problem.detail.contains("root expired"), "{}", problem.detail);
+}
+
+#[actix_web::test]
+async fn refuses_bodies_beyond_their_limits() {
+    let (registry, _) = acme().await;
+    let token = registry.admin.clone();
+    let cases = [
+        (Method::POST, "/v1/namespaces/acme/metadata", MAX_PUBLICATION),
+        (Method::PUT, "/v1/namespaces/acme", MAX_PUBLICATION),
+        (
+            Method::PUT,
+            "/v1/namespaces/acme/models/minilm/releases/1.0.0",
+            MAX_MANIFEST,
+        ),
+    ];
+    for (method, path, limit) in cases {
+        let body = vec![b' '; usize::try_from(limit).unwrap() + 1];
+        registry
+            .send(method, path, Some(&token), &[], body)
+            .await
+            .expect(413)
+            .problem("too-large");
+    }
 }
