@@ -9,7 +9,6 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, HttpServer};
-use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError};
@@ -102,7 +101,7 @@ fn background(state: &AppState, limits: Limits) {
         move || {
             let state = sweeping.clone();
             async move {
-                if let Err(error) = store::sweep(&state, Timestamp::now()).await {
+                if let Err(error) = store::sweep(&state, state.clock.now()).await {
                     tracing::warn!(%error, "sweeping failed; the next round goes on");
                 }
             }

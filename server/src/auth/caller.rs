@@ -9,7 +9,6 @@ use actix_web::{FromRequest, HttpRequest};
 use assay_schema::NamespaceName;
 use assay_schema::api::{Scope, TokenInfo, Visibility};
 use assay_schema::problem::ProblemKind;
-use jiff::Timestamp;
 
 use super::secret;
 use crate::persistence::{NamespaceRecord, Viewer};
@@ -142,7 +141,7 @@ async fn identify(state: State, presented: Option<Result<String, ()>>) -> ApiRes
     let text = presented.map_err(|()| invalid())?;
     let (id, secret) = secret::split(&text).ok_or_else(invalid)?;
     let record = state.db.token(id).await?.ok_or_else(invalid)?;
-    let live = record.info.expires.is_none_or(|end| Timestamp::now() < end);
+    let live = record.info.expires.is_none_or(|end| state.clock.now() < end);
     if !secret::matches(secret, &record.hash) || !live {
         return Err(invalid());
     }

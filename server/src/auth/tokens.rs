@@ -5,7 +5,6 @@ use actix_web::web::{Path, Payload, Query};
 use assay_schema::api::{CreateToken, NewToken, Scope, TokenInfo};
 use assay_schema::limits::MAX_JSON_BODY;
 use assay_schema::problem::ProblemKind;
-use jiff::Timestamp;
 
 use super::{Caller, secret};
 use crate::body;
@@ -34,7 +33,7 @@ pub(super) async fn create(state: State, caller: Caller, payload: Payload) -> Ap
         let detail = format!("label: expected 1 to {MAX_LABEL} characters without control characters");
         return Err(ApiError::new(ProblemKind::BadRequest, detail));
     }
-    if let Some(end) = asked.expires.filter(|end| *end <= Timestamp::now()) {
+    if let Some(end) = asked.expires.filter(|end| *end <= state.clock.now()) {
         return Err(ApiError::new(
             ProblemKind::BadRequest,
             format!("expires: expected a time to come, found {end}"),
@@ -53,7 +52,7 @@ pub(super) async fn revoke(state: State, caller: Caller, id: Path<String>) -> Ap
         .as_ref()
         .and_then(|record: &TokenRecord| record.info.namespace.as_ref());
     caller.require(Scope::Admin, whose)?;
-    if state.db.revoke_token(&id, Timestamp::now()).await? {
+    if state.db.revoke_token(&id, state.clock.now()).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(ApiError::not_found("such token"))
@@ -87,7 +86,7 @@ async fn add(state: &AppState, asked: CreateToken) -> ApiResult<NewToken> {
             hash: fresh.hash,
             scope: asked.scope,
             namespace: asked.namespace,
-            created: Timestamp::now(),
+            created: state.clock.now(),
             expires: asked.expires,
         })
         .await?;

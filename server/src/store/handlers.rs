@@ -7,7 +7,6 @@ use assay_schema::NamespaceName;
 use assay_schema::api::{StartUpload, UploadInfo};
 use assay_schema::limits::{CHUNK_SIZE, MAX_JSON_BODY, MAX_UPLOAD_PART};
 use assay_schema::problem::{Problem, ProblemKind};
-use jiff::Timestamp;
 
 use super::lease::{Lease, NoLease};
 use super::{finish, receive};
@@ -61,7 +60,7 @@ async fn insert(state: &AppState, namespace: &NamespaceName, asked: &StartUpload
     }
     let upload = state
         .db
-        .start_upload(&nonce()?, namespace, &asked.sha256, asked.size, Timestamp::now())
+        .start_upload(&nonce()?, namespace, &asked.sha256, asked.size, state.clock.now())
         .await?;
     state.steps.done(Step::U1)?;
     Ok(upload)

@@ -5,7 +5,6 @@ use assay_schema::api::UploadInfo;
 use assay_schema::limits::MAX_UPLOAD_PART;
 use assay_schema::problem::ProblemKind;
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::lease::Lease;
@@ -113,7 +112,7 @@ async fn put_segment(state: &AppState, segment: &Segment, parts: Vec<Bytes>) -> 
 }
 
 async fn advance(state: &AppState, id: &str, segment: &Segment) -> ApiResult<u64> {
-    let offset = state.db.advance_upload(id, segment, Timestamp::now()).await?;
+    let offset = state.db.advance_upload(id, segment, state.clock.now()).await?;
     state.steps.done(Step::U3)?;
     Ok(offset)
 }

@@ -1,0 +1,175 @@
+//! The real process.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+struct Process {
+    child: Child,
+    lines: Vec<String>,
+}
+
+impl Process {
+    /// Starts a registry on any free port and waits until it listens.
+    fn start(folder: &Path, configuration: &str) -> Self {
+        let file = folder.join("server.toml");
+        std::fs::write(&file, configuration).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_assay-server"))
+            .args(["--listen", "127.0.0.1:0", "--config"])
+            .arg(&file)
+            .arg("--data-dir")
+            .arg(folder.join("data"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = Vec::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            lines.push(line.unwrap());
+            if lines.last().unwrap().starts_with("listening on ") {
+                break;
+            }
+        }
+        Self { child, lines }
+    }
+
+    fn url(&self) -> &str {
+        self.lines.last().unwrap().strip_prefix("listening on ").unwrap()
+    }
+
+    fn token(&self) -> Option<&str> {
+        self.lines
+            .iter()
+            .find_map(|line| line.strip_prefix("admin token (shown once): "))
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(
+            Command::new("kill")
+                .args([name, &self.child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_admin_token_is_shown_once_and_a_signal_stops_in_order() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let mut token = None;
+    for (round, signal) in ["-TERM", "-INT"].into_iter().enumerate() {
+        let mut process = Process::start(folder.path(), "");
+        if round == 0 {
+            token = process.token().map(str::to_owned);
+        } else {
+            assert!(process.token().is_none(), "shown a second time");
+        }
+        let url = format!("{}/v1/tokens", process.url());
+        let answer = reqwest::Client::new()
+            .get(url)
+            .bearer_auth(token.as_ref().unwrap())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        process.signal(signal);
+        assert!(process.child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_second_registry_in_the_same_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = Process::start(folder.path(), "");
+    let second = Command::new(env!("CARGO_BIN_EXE_assay-server"))
+        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .output()
+        .unwrap();
+    assert!(!second.status.success());
+    assert!(
+        String::from_utf8_lossy(&second.stderr).contains("found another registry"),
+        "{second:?}"
+    );
+}
+
+#[test]
+fn a_configuration_with_an_unknown_key_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.toml");
+    std::fs::write(&file, "[storage]\nurrl = 's3://x'\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_assay-server"))
+        .arg("--config")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("urrl") && text.contains("server.toml"), "{text}");
+}
+
+/// The process dies behind each step of an upload; the next process goes on from what is on the disk.
+#[cfg(feature = "crash-points")]
+#[tokio::test]
+async fn a_process_killed_behind_any_step_goes_on() {
+    use assay_schema::api::UploadInfo;
+    use assay_server::steps::Step;
+
+    use super::support::{MIB, Registry, config, open, sample, sha256};
+
+    let bytes = sample(17 * MIB);
+    for step in Step::UPLOAD {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        // Another namespace has the bytes, so that U6 is a step of this upload.
+        let registry = Registry::start(&data).await;
+        let acme = registry
+            .namespace("acme", assay_schema::api::Visibility::Public)
+            .await;
+        let other = registry
+            .namespace("other", assay_schema::api::Visibility::Public)
+            .await;
+        registry.upload(&acme, &bytes).await;
+        let token = registry.token.clone();
+        registry.running.stop().await.unwrap();
+
+        let mut process = Process::start(folder.path(), &format!("[testing]\nstop_after = '{step:?}'\n"));
+        let client = reqwest::Client::new();
+        let uploads = format!("{}/v1/namespaces/other/uploads", process.url());
+        let body = serde_json::json!({ "sha256": sha256(&bytes), "size": bytes.len() });
+        let answer = client.post(&uploads).bearer_auth(&token).json(&body).send().await;
+        if let Ok(answer) = answer {
+            let info: UploadInfo = answer.json().await.unwrap();
+            let patch = client.patch(format!("{uploads}/{}", info.id.unwrap()));
+            let patch = patch
+                .bearer_auth(&token)
+                .header("Upload-Offset", 0)
+                .body(bytes.clone());
+            assert!(
+                patch.send().await.is_err(),
+                "{step:?}: the process should have died"
+            );
+        }
+        let died = process.child.wait().unwrap();
+        assert!(!died.success(), "{step:?}");
+
+        let registry = Registry::with(open(config(&data)).await, Some(token)).await;
+        assert!(registry.upload(&other, &bytes).await.complete, "{step:?}");
+        assert_eq!(
+            registry.stored(&other, &sha256(&bytes)).await.unwrap(),
+            bytes,
+            "{step:?}"
+        );
+        registry.running.stop().await.unwrap();
+    }
+}

@@ -1,0 +1,20 @@
+//! A registry of its own for every test, over loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    unreachable_pub
+)]
+
+mod answers;
+mod binary;
+mod dedup;
+mod faulty;
+mod raw;
+mod refusals;
+mod resume;
+mod steps;
+mod support;
+mod sweeping;
+mod tokens;
