@@ -192,3 +192,42 @@ fn a_namespace_without_permitted_signers_says_so_and_refuses_where_that_is_requi
         );
     }
 }
+
+/// Names a signer by a Sigstore identity, and a Sigstore root where one is given.
+fn keyless(root: Option<(&[u8], bool)>) -> Simulator {
+    let mut sim = Simulator::new();
+    let document = json!({"v": 1, "signers": [{"name": "Grace", "identity": {
+        "kind": "sigstore", "issuer": "https://issuer.example", "subject": "grace@example.org"
+    }}]});
+    let bytes = assay_schema::canonical::document(&document).unwrap();
+    sim.trust_target(SIGNERS, &bytes, true);
+    if let Some((bytes, inline)) = root {
+        sim.trust_target(assay_schema::signers::SIGSTORE_ROOT_TARGET, bytes, inline);
+    }
+    sim
+}
+
+#[test]
+fn a_keyless_signer_without_a_sigstore_root_is_refused() {
+    everywhere(&keyless(None), "signature-invalid");
+}
+
+#[test]
+fn a_malformed_sigstore_root_is_refused() {
+    for bytes in [&b"{}"[..], b"nonsense", b""] {
+        for inline in [true, false] {
+            everywhere(&keyless(Some((bytes, inline))), "signature-invalid");
+        }
+    }
+}
+
+#[test]
+fn a_changed_sigstore_root_is_refused() {
+    let mut sim = keyless(Some((b"{}", false)));
+    for (path, bytes) in &mut sim.targets {
+        if path.ends_with(".sigstore.json") {
+            *bytes = b"[]".to_vec();
+        }
+    }
+    everywhere(&sim, "digest-mismatch");
+}
