@@ -14,6 +14,11 @@ use crate::problem::{ApiError, ApiResult};
 /// How long a body may stand still. Sending nothing holds a connection and, for uploads, the right to write.
 pub const IDLE: Duration = Duration::from_secs(30);
 
+/// Bytes that are read of a body that is refused.
+const DRAIN: usize = 8 << 20;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
 /// The next piece of a body; `None` at its end.
 ///
 /// # Errors
@@ -36,6 +41,22 @@ pub async fn next_piece(payload: &mut Payload) -> ApiResult<Option<Bytes>> {
     }
 }
 
+/// Reads what is left of a body that is refused, within a bound, so that a client on a kept connection is still in step; beyond
+/// the bound the answer closes the connection. (actix-http stalls a connection whose chunked body was read in part.)
+pub async fn refuse(payload: &mut Payload, error: ApiError) -> ApiError {
+    let drained = async {
+        let mut left = DRAIN;
+        while let Some(piece) = payload.next().await {
+            left = left.checked_sub(piece.ok()?.len())?;
+        }
+        Some(())
+    };
+    match tokio::time::timeout(DRAIN_TIME, drained).await {
+        Ok(Some(())) => error,
+        _ => error.closing(),
+    }
+}
+
 /// A whole body of at most `limit` bytes.
 ///
 /// # Errors
@@ -45,7 +66,8 @@ pub async fn bytes(mut payload: Payload, limit: u64) -> ApiResult<Bytes> {
     while let Some(piece) = next_piece(&mut payload).await? {
         if (all.len() as u64).saturating_add(piece.len() as u64) > limit {
             let detail = format!("expected a body of at most {limit} bytes, found more");
-            return Err(ApiError::new(ProblemKind::TooLarge, detail));
+            let error = ApiError::new(ProblemKind::TooLarge, detail);
+            return Err(refuse(&mut payload, error).await);
         }
         all.extend_from_slice(&piece);
     }

@@ -23,6 +23,8 @@ pub struct ApiError {
     problem: Box<Problem>,
     /// Seconds.
     retry_after: Option<u64>,
+    /// The answer ends the connection.
+    close: bool,
 }
 
 /// What handlers return.
@@ -58,6 +60,13 @@ impl ApiError {
         self
     }
 
+    /// The same problem, and the connection ends with it: part of the request's body was not read.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
     /// The problem document.
     pub fn problem(&self) -> &Problem {
         &self.problem
@@ -70,6 +79,7 @@ impl From<Problem> for ApiError {
         Self {
             problem: Box::new(problem),
             retry_after,
+            close: false,
         }
     }
 }
@@ -92,6 +102,9 @@ impl ResponseError for ApiError {
         answer.insert_header((CONTENT_TYPE, MEDIA_TYPE));
         if let Some(seconds) = self.retry_after {
             answer.insert_header((RETRY_AFTER, seconds));
+        }
+        if self.close {
+            answer.force_close();
         }
         if self.problem.kind == ProblemKind::Unauthorized {
             answer.insert_header((WWW_AUTHENTICATE, "Bearer"));

@@ -35,9 +35,10 @@ pub(super) async fn receive(
     drop(pieces);
     let written = writer.await.map_err(ApiError::internal)?;
     // The writer's error explains why the pump stopped; without one, the body's does.
-    let info = written?;
-    pumped?;
-    Ok(info)
+    match written.and_then(|info| pumped.map(|()| info)) {
+        Ok(info) => Ok(info),
+        Err(error) => Err(body::refuse(&mut payload, error).await),
+    }
 }
 
 async fn pump(payload: &mut Payload, most: u64, pieces: &mpsc::Sender<Bytes>) -> ApiResult<()> {
