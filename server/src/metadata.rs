@@ -17,6 +17,11 @@ pub fn sha256(bytes: &[u8]) -> Sha256Digest {
     Sha256Digest::new(Sha256::digest(bytes).into())
 }
 
+/// A stored TUF file as text: it was read as JSON before it was stored, so it is UTF-8.
+pub fn utf8(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 /// A TUF file that has not the form that the registry needs.
 #[derive(Debug, thiserror::Error)]
 pub enum BadMetadata {

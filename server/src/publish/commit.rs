@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assay_authority::metadata::FileMeta;
 use assay_schema::api::{Publication, Published, RoleState};
-use assay_schema::tuf::ModelRole;
-use assay_schema::{ModelName, NamespaceName, Sha256Digest};
+use assay_schema::{ModelName, NamespaceName};
 use jiff::Timestamp;
 
-use super::decide::{self, NewRelease, NewRole, SignedBy, Standing, TARGETS};
+use super::decide::{self, NewRelease, NewRole, Standing};
 use super::error::PublishError;
-use super::judge::{self, Files, Held, Judged, Source, TopLevel};
 use super::online::{Lifetimes, OnlineError, OnlineFiles, OnlineSigner, new_metadata};
-use super::trust::{self, TrustBlob};
+use super::proposal::{Present, Proposal};
+use super::trust;
 use crate::metadata::TargetsFile;
 use crate::persistence::{DatabaseError, MetadataFile, NamespaceRecord, NewMetadata, PublishRelease};
 use crate::state::AppState;
@@ -20,11 +19,6 @@ use crate::steps::Step;
 
 /// How often a publication begins again because the re-signing, or a publication of other roles, came first.
 const ATTEMPTS: usize = 8;
-
-/// A role of the registry's own or the authority's that must be there.
-const ROOT: &str = "root";
-const SNAPSHOT: &str = "snapshot";
-const TIMESTAMP: &str = "timestamp";
 
 /// Publishes metadata. The same publication again gives the same answer.
 ///
@@ -54,16 +48,6 @@ pub async fn publish(
         }
     }
     Err(PublishError::Busy(namespace.clone()))
-}
-
-/// What stands, as one attempt read it. A commit in between moves the revision, and the attempt's own commit fails.
-struct Present {
-    record: NamespaceRecord,
-    states: BTreeMap<String, RoleState>,
-    root: String,
-    targets: MetadataFile,
-    snapshot: MetadataFile,
-    timestamp: MetadataFile,
 }
 
 async fn find(state: &AppState, namespace: &NamespaceName) -> Result<NamespaceRecord, PublishError> {
@@ -149,32 +133,6 @@ async fn attempt(
     answer(state, namespace, sent, states).await
 }
 
-impl Present {
-    async fn read(state: &AppState, record: NamespaceRecord) -> Result<Self, PublishError> {
-        let namespace = &record.name;
-        let states = state.db.role_states(namespace).await?;
-        let root = text(current(state, namespace, ROOT).await?.bytes);
-        let targets = current(state, namespace, TARGETS).await?;
-        let snapshot = current(state, namespace, SNAPSHOT).await?;
-        let timestamp = current(state, namespace, TIMESTAMP).await?;
-        Ok(Self {
-            record,
-            states,
-            root,
-            targets,
-            snapshot,
-            timestamp,
-        })
-    }
-
-    /// The model roles that have files.
-    fn model_roles(&self) -> impl Iterator<Item = (ModelRole, &RoleState)> {
-        self.states
-            .iter()
-            .filter_map(|(name, state)| Some((ModelRole::parse(name)?, state)))
-    }
-}
-
 /// A role's current file, which must be there.
 pub(super) async fn current(
     state: &AppState,
@@ -203,11 +161,6 @@ pub(super) async fn signer(state: &AppState, record: &NamespaceRecord) -> Result
         &keys,
         lifetimes,
     )?)
-}
-
-/// TUF files are stored only after they were read as JSON, which is UTF-8.
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Whether each of these files was published before, be it current or replaced since.
@@ -256,7 +209,7 @@ async fn answer(
         releases.extend(role.new_releases(before.as_ref())?.into_iter().map(|r| r.version));
     }
     states.retain(|role, _| {
-        matches!(role.as_str(), SNAPSHOT | TIMESTAMP) || sent.iter().any(|s| s.name == *role)
+        matches!(role.as_str(), "snapshot" | "timestamp") || sent.iter().any(|s| s.name == *role)
     });
     Ok(Published {
         roles: states,
@@ -314,148 +267,4 @@ fn files(sent: &[NewRole], online: OnlineFiles) -> Vec<NewMetadata> {
         )
     });
     signed.chain(online.snapshot).chain([online.timestamp]).collect()
-}
-
-/// A state that does not stand yet.
-struct Proposal<'a> {
-    state: &'a AppState,
-    present: &'a Present,
-    sent: &'a [NewRole],
-    releases: &'a [NewRelease],
-    online: &'a OnlineFiles,
-    blobs: &'a [TrustBlob],
-}
-
-impl Proposal<'_> {
-    /// The device's own verifier, from what a device holds now to the proposed state.
-    async fn judge(&self, now: Timestamp) -> Result<(), PublishError> {
-        let present = self.present;
-        let (snapshot, timestamp) = (
-            text(present.snapshot.bytes.clone()),
-            text(present.timestamp.bytes.clone()),
-        );
-        let record = &present.record;
-        let held = Held::new(
-            &record.name,
-            record.identity,
-            &present.root,
-            Some((&timestamp, &snapshot)),
-        );
-        let sent_targets = self.sent.iter().find(|r| r.role == SignedBy::Targets);
-        let targets = match sent_targets {
-            Some(role) => role.bytes.clone(),
-            None => text(present.targets.bytes.clone()),
-        };
-        let online = |file: &NewMetadata| text(file.bytes.clone());
-        let new_snapshot = self
-            .online
-            .snapshot
-            .as_ref()
-            .map_or_else(|| snapshot.clone(), online);
-        let new_timestamp = online(&self.online.timestamp);
-        let top = TopLevel {
-            timestamp: &new_timestamp,
-            snapshot: &new_snapshot,
-            targets: &targets,
-        };
-        let refreshed = held.walk(top, now)?;
-
-        let mut files = Files::default();
-        for file in self.online.snapshot.iter().chain([&self.online.timestamp]) {
-            files.insert(&file.role, file.version, &text(file.bytes.clone()));
-        }
-        for role in self.sent {
-            files.insert(&role.name, role.file.version, &role.bytes);
-            if let SignedBy::Model(model_role) = &role.role {
-                judge::role(&refreshed, model_role, &role.bytes)?;
-            }
-        }
-        if sent_targets.is_some() {
-            self.judge_unchanged_roles(&held, &refreshed, now).await?;
-        }
-        for release in self.releases {
-            // Signatures cost milliseconds each; other requests of this thread have their turn in between.
-            tokio::task::yield_now().await;
-            let (model, version) = (&release.role.model, &release.version);
-            match judge::release(&held, &files, model, version, now, self).await? {
-                Judged::Accepted => {}
-                Judged::Refused(verdict) => {
-                    let (model, version) = (model.clone(), version.clone());
-                    return Err(PublishError::Refused {
-                        model,
-                        version,
-                        verdict,
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// New top-level targets must not take away what devices may use: a role that held under the old ones holds on. One that was
-    /// refused already, because it expired, does not keep the others from going on.
-    async fn judge_unchanged_roles(
-        &self,
-        held: &Held,
-        refreshed: &assay_trust::Refreshed,
-        now: Timestamp,
-    ) -> Result<(), PublishError> {
-        let present = self.present;
-        let unchanged = present
-            .model_roles()
-            .filter(|(role, _)| !self.sent.iter().any(|s| s.name == role.name()));
-        let (snapshot, timestamp, targets) = (
-            text(present.snapshot.bytes.clone()),
-            text(present.timestamp.bytes.clone()),
-            text(present.targets.bytes.clone()),
-        );
-        let top = TopLevel {
-            timestamp: &timestamp,
-            snapshot: &snapshot,
-            targets: &targets,
-        };
-        for (role, stands) in unchanged {
-            let Some(bytes) = self.metadata(&role.name(), stands.version).await? else {
-                continue;
-            };
-            let bytes = text(bytes);
-            if let Err(error) = judge::role(refreshed, &role, &bytes) {
-                let held_before = held
-                    .walk(top, now)
-                    .and_then(|old| judge::role(&old, &role, &bytes));
-                if held_before.is_ok() {
-                    return Err(error.into());
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Source for Proposal<'_> {
-    type Error = PublishError;
-
-    async fn metadata(&self, role: &str, version: u64) -> Result<Option<Vec<u8>>, PublishError> {
-        // The file of a role that is replaced here must not be found under its old version.
-        if self.sent.iter().any(|r| r.name == role) {
-            return Ok(None);
-        }
-        let found = self
-            .state
-            .db
-            .metadata(&self.present.record.name, role, version)
-            .await?;
-        Ok(found.map(|file| file.bytes))
-    }
-
-    async fn blob(&self, sha256: &Sha256Digest, max: u64) -> Result<Option<Vec<u8>>, PublishError> {
-        if let Some(new) = self.blobs.iter().find(|b| b.sha256 == *sha256) {
-            return Ok(Some(new.bytes.to_vec()));
-        }
-        let found = self
-            .state
-            .small_blob(&self.present.record.name, sha256, max)
-            .await?;
-        Ok(found.map(Into::into))
-    }
 }

@@ -9,7 +9,7 @@ use super::error::PublishError;
 use super::judge::{Held, TopLevel};
 use super::online::{self, Lifetimes, OnlineError, OnlineSigner, new_metadata};
 use super::{first, trust};
-use crate::metadata::{sha256, version_and_expiry};
+use crate::metadata::{sha256, utf8, version_and_expiry};
 use crate::persistence::{DatabaseError, NamespaceRecord, NewNamespace};
 use crate::state::AppState;
 use crate::steps::Step;
@@ -78,14 +78,13 @@ pub async fn create(
         Lifetimes::from(&state.config.signing),
     )?;
     let online = signer.first(&request.targets, now)?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let snapshot = online
         .snapshot
         .as_ref()
-        .map(|s| text(&s.bytes))
+        .map(|s| utf8(&s.bytes))
         .unwrap_or_default();
     let top = TopLevel {
-        timestamp: &text(&online.timestamp.bytes),
+        timestamp: &utf8(&online.timestamp.bytes),
         snapshot: &snapshot,
         targets: &request.targets,
     };

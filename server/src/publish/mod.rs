@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`create`], [`first`] | a namespace's beginning |
 //! | [`candidate`] | releases that nothing lists yet |
-//! | [`commit`], [`decide`], [`judge`], [`trust`] | publications |
+//! | [`commit`], [`decide`], [`proposal`], [`judge`], [`trust`] | publications |
 //! | [`online`], [`resign`], [`seal`] | snapshot, timestamp and their keys |
 
 pub mod candidate;
@@ -19,6 +19,7 @@ pub mod first;
 pub mod handlers;
 pub mod judge;
 pub mod online;
+pub mod proposal;
 pub mod resign;
 pub mod seal;
 pub mod trust;

@@ -14,6 +14,7 @@ mod listing;
 mod metadata;
 mod namespace;
 mod openapi;
+mod rebase;
 mod resign;
 mod rooms;
 mod steps;
