@@ -122,7 +122,7 @@ fn stopped_behind_any_step_it_goes_on_from_there() {
                     Outcome::Permit,
                     "behind {step:?}"
                 );
-                assert_eq!(contents(&device, "weights.bin").unwrap(), big());
+                assert!(contents(&device, "weights.bin").unwrap() == big());
                 assert_eq!(
                     device.verify_active(&model(), &mut |_| {}).unwrap().outcome,
                     Outcome::Permit
@@ -174,7 +174,7 @@ fn a_first_pull_stopped_behind_any_step_ends_well() {
             Outcome::Permit,
             "stopped at {stop}"
         );
-        assert_eq!(contents(&device, "weights.bin").unwrap(), big());
+        assert!(contents(&device, "weights.bin").unwrap() == big());
     }
 }
 
@@ -276,6 +276,71 @@ fn a_damaged_active_release_is_found_and_repaired() {
         Outcome::Permit
     );
     assert_eq!(std::fs::read(lease.path().join("weights.bin")).unwrap(), big());
+}
+
+#[test]
+fn damage_of_the_same_size_is_repaired_when_asked() {
+    let world = World::new();
+    world.publish("1.0.0", &[("weights.bin", &big())]);
+    let device = world.device();
+    pull(&device).unwrap();
+    let file = device
+        .active(&model())
+        .unwrap()
+        .unwrap()
+        .path()
+        .join("weights.bin");
+    let mut bytes = big();
+    bytes[7] ^= 1;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, bytes).unwrap();
+    assert!(
+        pull(&device).unwrap().already_active,
+        "a pull does not read what is active"
+    );
+    for stop in 0.. {
+        let at = copy_of(
+            &world.store_path(),
+            world.dir.path().join(format!("repair-{stop}")),
+        );
+        let run = stopping(&world, at.clone(), stop);
+        let stopped = run.device.repair(&model(), &Options::default(), &mut |_| {});
+        let device = world.device_with(Store::open(&at).unwrap());
+        assert!(device.active(&model()).unwrap().is_some(), "stopped at {stop}");
+        let repaired = device.repair(&model(), &Options::default(), &mut |_| {}).unwrap();
+        assert_eq!(repaired.verdict.outcome, Outcome::Permit);
+        assert!(contents(&device, "weights.bin").unwrap() == big());
+        if stopped.is_ok() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_says_how_much_is_needed_and_loses_nothing() {
+    let world = World::new();
+    world.publish("1.0.0", &[("weights.bin", b"old")]);
+    pull(&world.device()).unwrap();
+    world.publish("1.1.0", &[("weights.bin", &big())]);
+    let store = Store::open(&world.store_path())
+        .unwrap()
+        .on_step(Arc::new(|step| match step {
+            ActivateStep::Chunk => Err(StoreError::File(assay_client::FileError::Io {
+                doing: "write",
+                path: "weights.bin".into(),
+                source: std::io::ErrorKind::StorageFull.into(),
+            })),
+            _ => Ok(()),
+        }));
+    let full = pull(&world.device_with(store)).unwrap_err();
+    let DeviceError::Store(StoreError::Full { needed, .. }) = full else {
+        panic!("{full}")
+    };
+    assert!(needed >= big().len() as u64, "{needed}");
+    let device = world.device();
+    assert_eq!(contents(&device, "weights.bin").unwrap(), b"old");
+    pull(&device).unwrap();
+    assert!(contents(&device, "weights.bin").unwrap() == big());
 }
 
 #[test]

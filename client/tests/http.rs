@@ -72,7 +72,7 @@ fn quick() -> Limits {
     Limits {
         connect: Duration::from_secs(2),
         answer: Duration::from_millis(600),
-        read: Duration::from_millis(400),
+        write: Duration::from_millis(400),
         grace: Duration::from_millis(300),
         rate: 1000,
         attempts: 3,

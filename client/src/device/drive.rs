@@ -20,8 +20,14 @@ use crate::transport::{Fetched, Transport, TransportError, paths};
 
 /// Connections that fetch at once.
 const FETCHERS: usize = 3;
-/// Local pieces that a thread takes at a time: fewer wake-ups of the deciding thread.
-const BATCH: usize = 4;
+/// Local pieces that the machine has under way at most, shared out in [`batch`]es.
+const LOCAL: usize = 32;
+
+/// Local pieces that a thread takes at a time: more mean fewer wake-ups of the deciding thread, but two batches a thread must be
+/// under way for none to wait.
+fn batch(threads: usize) -> usize {
+    (LOCAL / (2 * threads.max(1))).clamp(1, 8)
+}
 
 /// What the machine's durable actions do here.
 pub(super) trait Host {
@@ -123,7 +129,8 @@ pub(super) fn drive(
             fetches: sources.remote.is_some(),
             held: BTreeMap::new(),
             buffers: &buffers,
-            batch: Vec::with_capacity(BATCH),
+            batch: Vec::new(),
+            batch_len: batch(sources.threads),
             under_way: 0,
         };
         let result = deciding.run(&mut content, &results, progress);
@@ -150,6 +157,7 @@ struct Deciding<'a> {
     held: BTreeMap<(usize, u64), (Vec<u8>, Sha256Digest)>,
     buffers: &'a Buffers,
     batch: Vec<Piece>,
+    batch_len: usize,
     /// Results that the threads still owe.
     under_way: usize,
 }
@@ -185,7 +193,7 @@ impl Deciding<'_> {
             Action::HashLocal(piece) => {
                 self.under_way += 1;
                 self.batch.push(piece);
-                if self.batch.len() == BATCH {
+                if self.batch.len() == self.batch_len {
                     self.flush();
                 }
             }

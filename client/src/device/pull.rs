@@ -9,7 +9,7 @@ use super::check::Ended;
 use super::drive::{Host, Sources, drive};
 use super::verify::present;
 use super::{Device, DeviceError, Options, Result, permits};
-use crate::folder::{Folder, io_error};
+use crate::folder::Folder;
 use crate::store::{ReleaseRecord, Staging, StoreError, Writer, active_record, lease, manifest, names};
 use crate::transport::{Traffic, Transport};
 
@@ -38,7 +38,8 @@ pub struct Pulled {
 
 impl Device {
     /// Checks a model and, if the verdict permits, pulls the release and activates it in one step. Stopped at any moment, the
-    /// active release stays active, and the next pull goes on where this one stopped.
+    /// active release stays active, and the next pull goes on where this one stopped. A release that is active already is not
+    /// read again: [`Device::verify_active`] does that, and [`Device::repair`].
     ///
     /// # Errors
     /// The namespace is not trusted, the model is held, the disk is full, or the store cannot be read or written. A hostile or
@@ -47,6 +48,30 @@ impl Device {
         &self,
         model: &ModelRef,
         options: &Options,
+        progress: &mut dyn FnMut(PullProgress),
+    ) -> Result<Pulled> {
+        self.pull_with(model, options, false, progress)
+    }
+
+    /// Like [`Device::pull`], and reads every byte also of a release that is active already: what is damaged is fetched again,
+    /// and the whole takes the damaged one's place in one step.
+    ///
+    /// # Errors
+    /// As [`Device::pull`].
+    pub fn repair(
+        &self,
+        model: &ModelRef,
+        options: &Options,
+        progress: &mut dyn FnMut(PullProgress),
+    ) -> Result<Pulled> {
+        self.pull_with(model, options, true, progress)
+    }
+
+    fn pull_with(
+        &self,
+        model: &ModelRef,
+        options: &Options,
+        reread: bool,
         progress: &mut dyn FnMut(PullProgress),
     ) -> Result<Pulled> {
         let pin = self.store.pin(&model.namespace)?;
@@ -80,6 +105,7 @@ impl Device {
             .is_some_and(|a| a.active.manifest == approved.manifest_digest());
         // A release that its own folder no longer shows as whole is pulled again, which repairs it.
         if same
+            && !reread
             && self.store.active(model).is_ok_and(|a| a.is_some())
             && self.is_listed_whole(model, &approved)?
         {
@@ -216,7 +242,7 @@ impl Pull<'_> {
         }
     }
 
-    /// Copies what is usable of a damaged release into an empty staging folder (A1): every chunk is checked there again.
+    /// Copies what is usable of a damaged release into an empty staging folder: every chunk is checked there again.
     fn salvage(&self, staging: &Staging, record: &ReleaseRecord) -> Result<()> {
         let Some(folder) = self.device.store.find_model(self.model)? else {
             return Ok(());
@@ -236,15 +262,7 @@ impl Pull<'_> {
             return Ok(());
         }
         self.writer.reserve(size.saturating_add(ROOM))?;
-        for entry in &wanted.files {
-            // A link or another stranger in a file's place is not copied; the file is fetched.
-            let Ok(Some(mut from)) = files.read_at_path(&entry.path) else {
-                continue;
-            };
-            let mut to = staging.files().write_at_path(&entry.path)?;
-            std::io::copy(&mut from, &mut to)
-                .map_err(|e| io_error("copy", &files.path().join(entry.path.as_str()), e))?;
-        }
+        staging.salvage(&files, wanted)?;
         Ok(())
     }
 

@@ -33,10 +33,10 @@ impl fmt::Debug for Secret {
 pub struct Limits {
     /// For a connection, TLS included.
     pub connect: Duration,
-    /// For the head of an answer. Finishing a large upload is part of it.
+    /// For the head of an answer (finishing a large upload is part of it), and for the next bytes of a body.
     pub answer: Duration,
-    /// For the next bytes of a body.
-    pub read: Duration,
+    /// For the registry to take the next bytes of a body.
+    pub write: Duration,
     /// Waiting that is allowed before `rate` counts.
     pub grace: Duration,
     /// Bytes a second that a body must bring on average.
@@ -52,7 +52,7 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(10),
             answer: Duration::from_secs(60),
-            read: Duration::from_secs(20),
+            write: Duration::from_secs(20),
             grace: Duration::from_secs(20),
             rate: 1024,
             attempts: 4,
@@ -135,8 +135,8 @@ impl HttpTransport {
             .max_redirects(0)
             .timeout_connect(Some(limits.connect))
             .timeout_recv_response(Some(limits.answer))
-            .timeout_per_read(Some(limits.answer.max(limits.read)))
-            .timeout_per_write(Some(limits.read))
+            .timeout_per_read(Some(limits.answer))
+            .timeout_per_write(Some(limits.write))
             .user_agent(concat!("assay/", env!("CARGO_PKG_VERSION")))
             .max_idle_connections_per_host(16)
             .build();

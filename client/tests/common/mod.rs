@@ -14,7 +14,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use assay_authority::metadata::{FileMeta, Snapshot, Targets, TimestampRole, default_expiry};
+use assay_authority::metadata::{FileMeta, Snapshot, Target, Targets, TimestampRole, default_expiry};
 use assay_authority::{KeyKind, SigningKey};
 use assay_client::device::{Fingerprint, Options};
 use assay_client::publisher::{AuthorityFolder, KeyRole, NamespaceTerms, Publisher, ReleaseTerms};
@@ -43,6 +43,9 @@ pub enum Answering {
 
 type Judge = Box<dyn Fn(&Sha256Digest, u64, &[u8]) -> Answering + Send + Sync>;
 
+/// The beginning of a request's method and path, and what happens before it.
+type Race = (&'static str, Box<dyn FnOnce() + Send>);
+
 #[derive(Default)]
 struct Upload {
     sha256: Option<Sha256Digest>,
@@ -61,8 +64,8 @@ struct Inner {
     roles: BTreeMap<String, (u64, Vec<u8>)>,
     online: u64,
     candidates: BTreeMap<String, Vec<u8>>,
-    /// Before the next publication, this happens: for races.
-    race: Option<Box<dyn FnOnce() + Send>>,
+    /// Before the next candidate or publication, this happens.
+    race: Option<Race>,
     part_faults: u32,
 }
 
@@ -113,9 +116,9 @@ impl MemoryRegistry {
         *self.judge.lock().unwrap() = None;
     }
 
-    /// Something that happens right before the next publication is looked at.
-    pub fn race(&self, with: impl FnOnce() + Send + 'static) {
-        self.inner.lock().unwrap().race = Some(Box::new(with));
+    /// Something that happens right before the next request whose method and path's end are these is looked at.
+    pub fn race(&self, before: &'static str, with: impl FnOnce() + Send + 'static) {
+        self.inner.lock().unwrap().race = Some((before, Box::new(with)));
     }
 
     /// The next parts of uploads break off in the middle.
@@ -197,10 +200,6 @@ impl MemoryRegistry {
     }
 
     fn publish(&self, path: &str, publication: &Publication) -> Result<Reply, TransportError> {
-        let race = self.inner.lock().unwrap().race.take();
-        if let Some(race) = race {
-            race();
-        }
         let mut inner = self.inner.lock().unwrap();
         for (role, file) in &publication.roles {
             if inner.roles.get(role).map(|(_, bytes)| sha256(bytes)) != file.parent {
@@ -412,10 +411,10 @@ impl Transport for MemoryRegistry {
         self.meter.request();
         let digest: Sha256Digest = path.rsplit('/').next().unwrap().parse().unwrap();
         self.opened.lock().unwrap().push((digest, offset, len));
-        let Some(blob) = self.blob(&digest) else {
-            return Err(problem(path, ProblemKind::NotFound, "none"));
+        let part = match self.inner.lock().unwrap().blobs.get(&digest) {
+            Some(blob) => blob[offset as usize..(offset + len) as usize].to_vec(),
+            None => return Err(problem(path, ProblemKind::NotFound, "none")),
         };
-        let part = blob[offset as usize..(offset + len) as usize].to_vec();
         let judge = self.judge.lock().unwrap();
         Ok(
             match judge
@@ -439,6 +438,13 @@ impl Transport for MemoryRegistry {
     fn send(&self, request: Request<'_>) -> Result<Reply, TransportError> {
         self.meter.request();
         let path = request.path.clone();
+        let mut inner = self.inner.lock().unwrap();
+        let due = |(before, _): &mut (&str, _)| format!("{} {path}", request.method).starts_with(*before);
+        let race = inner.race.take_if(due);
+        drop(inner);
+        if let Some((_, race)) = race {
+            race();
+        }
         let rest = path.strip_prefix("/v1/namespaces/acme").unwrap();
         match (request.method, rest, request.body) {
             ("POST", "/keys", Body::Empty) => json(&OnlineKeys {
@@ -469,6 +475,18 @@ impl Transport for MemoryRegistry {
                     .iter()
                     .any(|f| !inner.blobs.contains_key(&f.sha256));
                 assert!(!missing, "a candidate needs its blobs");
+                let role = ModelRole::of(&manifest.model, manifest.order);
+                let listed = inner
+                    .roles
+                    .get(&role.name())
+                    .map(|(_, bytes)| Targets::read(bytes).unwrap().targets().unwrap());
+                let own = role.manifest_path(&manifest.version);
+                let taken = |(path, target): (&String, &Target)| {
+                    *path != own && target.note.order == Some(manifest.order)
+                };
+                if listed.is_some_and(|listed| listed.iter().any(taken)) {
+                    return Err(problem(&path, ProblemKind::BadManifest, "the counter is taken"));
+                }
                 inner.candidates.insert(release.to_owned(), body.clone());
                 inner.blobs.insert(sha256(&body), body.clone());
                 json(&ReleaseInfo {
