@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigError};
 use crate::problem::{self, ApiError};
 use crate::rate::{self, Limits};
 use crate::state::{AppState, StartError};
-use crate::{auth, publish, store};
+use crate::{access, auth, publish, store};
 
 /// How often clients that ask no more are forgotten.
 const FORGET: Duration = Duration::from_secs(60);
@@ -71,6 +71,7 @@ pub async fn start(state: AppState) -> Result<Running, RunError> {
             .app_data(PayloadConfig::new(0))
             .wrap(from_fn(rate::limit))
             .wrap(from_fn(problem::as_problems))
+            .wrap(from_fn(access::log))
             .configure(crate::configure)
     })
     .disable_signals()

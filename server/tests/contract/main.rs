@@ -26,7 +26,9 @@ use assay_server::persistence::Database;
 
 /// What a case gets: an empty database, and its URL to connect once more.
 pub struct Fixture {
+    /// Its tables are there.
     pub db: Database,
+    /// For a second connection.
     pub url: String,
 }
 

@@ -203,3 +203,35 @@ async fn an_early_refusal_does_not_desynchronise_the_connection() {
         }
     }
 }
+
+/// The same with a chunked body, which is refused after some of it was read.
+#[tokio::test]
+async fn a_chunked_body_refused_half_way_leaves_the_connection_in_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path()).await;
+    let acme = registry.namespace("acme", Visibility::Public).await;
+    let id = registry.declare(&acme, sha256(b"x"), 1000).await.id.unwrap();
+    let smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(30_000);
+    let uploads = "/v1/namespaces/acme/uploads";
+    for (method, path, token) in [
+        ("PATCH", format!("{uploads}/{id}"), registry.token.as_str()),
+        ("POST", uploads.to_owned(), registry.token.as_str()),
+        ("PATCH", format!("{uploads}/{id}"), "assay_0_0"),
+    ] {
+        let mut connection = Connection::open(registry.running.address).await;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nUpload-Offset: 0\r\n\
+             Transfer-Encoding: chunked\r\n\r\n{:x}\r\n",
+            smuggled.len()
+        );
+        connection.send(head.as_bytes()).await.unwrap();
+        connection.send(&smuggled).await.unwrap();
+        connection.send(b"\r\n0\r\n\r\n").await.unwrap();
+        let refusal = connection.answer().await.unwrap();
+        assert!((400..500).contains(&refusal.status), "{refusal:?}");
+        let next = b"GET /no/such/path HTTP/1.1\r\nHost: x\r\n\r\n";
+        connection.send(next).await.unwrap();
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(5), connection.answer()).await;
+        assert_eq!(answer.expect("an answer").unwrap().status, 404);
+    }
+}
