@@ -94,7 +94,8 @@ fn people(context: &Context, result: &Result<Answer, Failure>) -> io::Result<()>
         }
         Err(failure) => failure.verdict.as_deref(),
     };
-    if let Some(verdict) = verdict {
+    // Whoever asked for quiet still learns why not.
+    if let Some(verdict) = verdict.filter(|_| !context.show.quiet || result.is_err()) {
         text.push_str(&verdict::table(verdict, context.show.verbose));
     }
     if context.show.verbose
@@ -167,6 +168,11 @@ pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
 /// `87.3 MB`: decimal units, as disks and networks are sold.
 pub(crate) fn bytes(count: u64) -> String {
     indicatif::DecimalBytes(count).to_string()
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn files(count: u64) -> String {
+    format!("{count} file{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

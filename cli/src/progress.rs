@@ -26,10 +26,11 @@ pub(crate) fn bar(show: Show, doing: &'static str, total: Option<u64>) -> Progre
     }
 }
 
-/// The two bars of a publication: hashing, then uploading.
+/// The two bars of a publication, each shown from its first byte on: hashing, then uploading.
 pub(crate) struct PublishBars {
     show: Show,
-    hashing: ProgressBar,
+    total: u64,
+    hashing: OnceLock<ProgressBar>,
     uploading: OnceLock<ProgressBar>,
 }
 
@@ -37,16 +38,20 @@ impl PublishBars {
     pub(crate) fn new(show: Show, total: u64) -> Self {
         Self {
             show,
-            hashing: bar(show, "hashing", Some(total)),
+            total,
+            hashing: OnceLock::new(),
             uploading: OnceLock::new(),
         }
     }
 
     pub(crate) fn tell(&self, progress: &Progress) {
         match progress {
-            Progress::Hashed(bytes) => self.hashing.inc(*bytes),
+            Progress::Hashed(bytes) => {
+                let start = || bar(self.show, "hashing", Some(self.total));
+                self.hashing.get_or_init(start).inc(*bytes);
+            }
             Progress::Uploading(total) => {
-                self.hashing.finish_and_clear();
+                self.clear();
                 self.uploading
                     .get_or_init(|| bar(self.show, "uploading", Some(*total)));
             }
@@ -64,8 +69,10 @@ impl PublishBars {
     }
 
     pub(crate) fn clear(&self) {
-        self.hashing.finish_and_clear();
-        if let Some(bar) = self.uploading.get() {
+        for bar in [&self.hashing, &self.uploading]
+            .into_iter()
+            .filter_map(OnceLock::get)
+        {
             bar.finish_and_clear();
         }
     }

@@ -58,6 +58,11 @@ fn a_release_travels_from_publisher_to_device_and_is_used_offline() {
     world.run(["check", "acme/minilm@1.0.0", "--static"]).exits(DONE);
     world.run(["check", "acme/minilm@9.9.9"]).exits(NOT_FOUND);
     world.run(["path", "acme/minilm"]).exits(NOT_FOUND);
+    let not_here = world.run(["verify", &model, "acme/minilm"]).exits(NOT_FOUND);
+    assert!(not_here.err.contains("--online"), "{not_here:?}");
+    world
+        .run(["verify", &model, "acme/minilm@1.0.0", "--online"])
+        .exits(DONE);
 
     let pulled = world.run(["pull", "acme/minilm", "--json"]).exits(DONE).json();
     let path = PathBuf::from(pulled["path"].as_str().unwrap());
@@ -76,6 +81,10 @@ fn a_release_travels_from_publisher_to_device_and_is_used_offline() {
     assert!(
         table.contains("freshness") && table.contains("permitted: acme/minilm@1.0.0"),
         "{table}"
+    );
+    assert_eq!(
+        world.run(["verify", "acme/minilm", "--quiet"]).exits(DONE).out,
+        ""
     );
     let searched = world.run(["search", "mini", "--json"]).exits(DONE).json();
     assert_eq!(searched["models"][0]["model"], "minilm");

@@ -61,7 +61,7 @@ pub(crate) struct Show {
     /// Show the evidence of every stage
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
-    /// Print nothing but what was asked for: no progress bars
+    /// Show no progress bars, and no verdict that permits
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
 }

@@ -8,7 +8,7 @@ use crate::args::{Releases, ScopeName, Search, TokenCommand};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{Answer, bytes, columns};
+use crate::output::{Answer, bytes, columns, files};
 use crate::verdict::printable;
 
 impl From<ScopeName> for Scope {
@@ -56,12 +56,11 @@ pub(super) fn releases(context: &Context, args: &Releases) -> Result<Answer, Fai
                 ReleaseState::Published => "published",
             };
             let order = format!("order {}", release.order);
-            let files = format!("{} files", release.files);
             [
                 release.version.to_string(),
                 order,
                 state.to_owned(),
-                files,
+                files(release.files),
                 bytes(release.size),
             ]
         })

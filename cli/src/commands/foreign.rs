@@ -15,7 +15,7 @@ use crate::args::ForeignArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{Answer, bytes};
+use crate::output::{Answer, bytes, files};
 use crate::progress::bar;
 use crate::verdict::{printable, stages};
 
@@ -63,11 +63,11 @@ pub(super) fn run(context: &Context, folder: &Path, args: &ForeignArgs) -> Resul
     match result {
         Ok(verified) => {
             let text = format!(
-                "{}permitted: {} is exactly what was signed as {:?}: {} files, {}",
+                "{}permitted: {} is exactly what was signed as {:?}: {}, {}",
                 stages(&reports, context.show.verbose),
                 folder.display(),
                 printable(&verified.signature.model_name),
-                verified.files,
+                files(verified.files as u64),
                 bytes(verified.bytes),
             );
             let model = verified.signature.model_name;

@@ -59,10 +59,17 @@ pub(super) fn status(context: &Context, args: &Status) -> Result<Answer, Failure
             store.pin(&model.namespace)?;
             Err(StoreError::NotActive(model.clone()).into())
         }
-        _ => Ok(Answer::new(
-            json!({"store": store.path(), "models": documents}),
-            columns(&rows),
-        )),
+        _ => {
+            let text = if rows.is_empty() {
+                format!("no model was pulled into {}", store.path().display())
+            } else {
+                columns(&rows)
+            };
+            Ok(Answer::new(
+                json!({"store": store.path(), "models": documents}),
+                text,
+            ))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::args::Publish;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{Answer, bytes, columns};
+use crate::output::{Answer, bytes, columns, files};
 use crate::passphrase::Passphrases;
 use crate::progress::PublishBars;
 
@@ -68,11 +68,11 @@ fn plan(args: &Publish, planned: &Planned) -> Answer {
         .map(|f| [f.path.to_string(), bytes(f.size), f.sha256.to_string()])
         .collect();
     let text = format!(
-        "{}{} would be published: order {}, {} files, {}",
+        "{}{} would be published: order {}, {}, {}",
         columns(&rows),
         args.release,
         planned.order,
-        planned.files.len(),
+        files(planned.files.len() as u64),
         bytes(size)
     );
     let document = json!({
@@ -94,10 +94,10 @@ fn answer(args: &Publish, published: &PublishedRelease) -> Answer {
         "published"
     };
     let text = format!(
-        "{} {done}: order {}, {} files, {}\nmanifest {}",
+        "{} {done}: order {}, {}, {}\nmanifest {}",
         args.release,
         published.order,
-        published.files,
+        files(published.files as u64),
         bytes(published.size),
         published.manifest
     );

@@ -84,8 +84,18 @@ fn offline(
         Some(folder) => device.verify_copy(folder, &wanted.model, wanted.version.as_ref(), &mut progress),
     };
     bar.finish_and_clear();
-    let verdict = judged(result?, None)?;
+    let verdict = judged(result.map_err(Failure::from).map_err(advise)?, None)?;
     Ok(Answer::new(json!({"release": name(&verdict), "online": false}), "").with_verdict(verdict))
+}
+
+/// What is not on this device can still be compared with what the registry has.
+fn advise(failure: Failure) -> Failure {
+    match failure.code.as_str() {
+        "not-kept" | "not-active" => {
+            failure.advise("With --online, a folder is compared with any release: DIR NS/MODEL@VERSION")
+        }
+        _ => failure,
+    }
 }
 
 fn online(
