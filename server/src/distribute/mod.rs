@@ -21,21 +21,20 @@ use assay_schema::api::Visibility;
 
 /// Wires the room's own paths.
 pub fn configure(cfg: &mut ServiceConfig) {
-    let both = |path: &str| web::resource(path.to_owned());
     cfg.service(
-        both("/tuf/{namespace}/metadata/{file}")
+        web::resource("/tuf/{namespace}/metadata/{file}")
             .get(tuf::metadata)
-            .route(web::head().to(tuf::metadata)),
+            .head(tuf::metadata),
     )
     .service(
-        both("/tuf/{namespace}/targets/{path:.*}")
+        web::resource("/tuf/{namespace}/targets/{path:.*}")
             .get(tuf::target)
-            .route(web::head().to(tuf::target)),
+            .head(tuf::target),
     )
     .service(
-        both("/v1/namespaces/{namespace}/blobs/{sha256}")
+        web::resource("/v1/namespaces/{namespace}/blobs/{sha256}")
             .get(blobs::blob)
-            .route(web::head().to(blobs::blob)),
+            .head(blobs::blob),
     )
     .service(web::resource("/v1/namespaces/{namespace}/models/{model}/check").get(check::check))
     .service(web::resource("/v1/namespaces").get(listing::namespaces))
