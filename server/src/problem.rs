@@ -139,6 +139,11 @@ impl From<DatabaseError> for ApiError {
                     "the registry's database has no space left; tell its operator",
                 )
             }
+            DatabaseError::Raced(cause) => {
+                tracing::warn!(%cause, "two requests at once");
+                let detail = "another request wrote the same at the same time; try again";
+                Self::new(Kind::Unavailable, detail)
+            }
             DatabaseError::Unavailable(cause) => {
                 tracing::error!(%cause, "database unreachable");
                 Self::new(

@@ -1,7 +1,7 @@
 //! What can go wrong with the database, in the words of its callers.
 
 use assay_schema::Sha256Digest;
-use sea_orm::{DbErr, SqlErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 /// An operation that the database did not do.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,9 @@ pub enum DatabaseError {
         /// What is there.
         found: String,
     },
+    /// Another request wrote the same at the same time.
+    #[error("another request wrote the same at the same time; try again: {0}")]
+    Raced(DbErr),
     /// The database's disk is full.
     #[error("database: no space left: {0}")]
     Full(DbErr),
@@ -85,18 +88,30 @@ pub enum DatabaseError {
 
 impl From<DbErr> for DatabaseError {
     fn from(error: DbErr) -> Self {
-        if let Some(SqlErr::UniqueConstraintViolation(what)) = error.sql_err() {
-            return Self::Exists { what };
+        if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) {
+            return Self::Raced(error);
         }
-        match &error {
-            DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => Self::Unavailable(error),
-            // SQLITE_FULL (13) and PostgreSQL's disk_full (53100) reach us as text only through sea-orm's error.
-            _ if ["database or disk is full", "No space left on device"]
-                .iter()
-                .any(|text| error.to_string().contains(text)) =>
-            {
-                Self::Full(error)
+        let driver = match &error {
+            DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => return Self::Unavailable(error),
+            DbErr::Exec(RuntimeErr::SqlxError(driver)) | DbErr::Query(RuntimeErr::SqlxError(driver)) => {
+                driver
             }
+            _ => return Self::Failed(error),
+        };
+        match driver.as_ref() {
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+            sqlx::Error::Database(said) => match said.code().as_deref() {
+                // SQLITE_FULL; PostgreSQL's disk_full.
+                Some("13" | "53100") => Self::Full(error),
+                // SQLITE_BUSY and its kinds; PostgreSQL's deadlock and serialization failures.
+                Some("5" | "261" | "517" | "40P01" | "40001") => Self::Raced(error),
+                // PostgreSQL is starting, stopping, or has no connection left.
+                Some(code) if code.starts_with("57P") || code.starts_with("53") => Self::Unavailable(error),
+                _ => Self::Failed(error),
+            },
             _ => Self::Failed(error),
         }
     }
@@ -109,5 +124,50 @@ impl DatabaseError {
             expected,
             found: found.to_string().chars().take(80).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{ConnectOptions, ConnectionTrait};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_from_other_failures() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!(
+            "sqlite://{}?mode=rwc",
+            folder.path().join("small.sqlite").display()
+        );
+        let mut options = ConnectOptions::new(url);
+        options.max_connections(1);
+        let db = sea_orm::Database::connect(options).await.unwrap();
+        db.execute_unprepared("CREATE TABLE t (a TEXT PRIMARY KEY)")
+            .await
+            .unwrap();
+        db.execute_unprepared("PRAGMA max_page_count = 4").await.unwrap();
+        let full = db
+            .execute_unprepared("INSERT INTO t VALUES (hex(zeroblob(100000)))")
+            .await
+            .unwrap_err();
+        assert!(matches!(DatabaseError::from(full), DatabaseError::Full(_)));
+        db.execute_unprepared("INSERT INTO t VALUES ('a')").await.unwrap();
+        let twice = db
+            .execute_unprepared("INSERT INTO t VALUES ('a')")
+            .await
+            .unwrap_err();
+        assert!(matches!(DatabaseError::from(twice), DatabaseError::Raced(_)));
+        let wrong = db
+            .execute_unprepared("INSERT INTO nothing VALUES ('a')")
+            .await
+            .unwrap_err();
+        assert!(matches!(DatabaseError::from(wrong), DatabaseError::Failed(_)));
+        db.clone().close().await.unwrap();
+        let closed = db.execute_unprepared("SELECT 1").await.unwrap_err();
+        assert!(matches!(
+            DatabaseError::from(closed),
+            DatabaseError::Unavailable(_)
+        ));
     }
 }

@@ -4,6 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use assay_schema::api::UploadInfo;
+
+use super::support::{MIB, Registry, config, open, sample, sha256};
+
 struct Process {
     child: Child,
     lines: Vec<String>,
@@ -117,14 +121,64 @@ fn a_configuration_with_an_unknown_key_is_refused() {
     assert!(text.contains("urrl") && text.contains("server.toml"), "{text}");
 }
 
+/// Killed while bytes come in, while they are hashed, wherever it happens to be: nothing that was counted is lost.
+#[tokio::test]
+async fn a_process_killed_at_any_moment_loses_nothing_it_counted() {
+    let bytes = sample(48 * MIB);
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let registry = Registry::start(&data).await;
+    let acme = registry
+        .namespace("acme", assay_schema::api::Visibility::Public)
+        .await;
+    let token = registry.token.clone();
+    registry.running.stop().await.unwrap();
+
+    let (mut counted, mut offsets) = (0, Vec::new());
+    for milliseconds in [5, 40, 80, 120, 160, 240] {
+        let mut process = Process::start(folder.path(), "");
+        let client = reqwest::Client::new();
+        let uploads = format!("{}/v1/namespaces/acme/uploads", process.url());
+        let body = serde_json::json!({ "sha256": sha256(&bytes), "size": bytes.len() });
+        let answer = client
+            .post(&uploads)
+            .bearer_auth(&token)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        let info: UploadInfo = answer.json().await.unwrap();
+        assert!(
+            info.offset >= counted,
+            "{} after {counted} were counted",
+            info.offset
+        );
+        counted = info.offset;
+        offsets.push(info.offset);
+        let Some(id) = info.id else { break };
+        let patch = client
+            .patch(format!("{uploads}/{id}"))
+            .bearer_auth(&token)
+            .header("Upload-Offset", info.offset)
+            .body(bytes.slice(info.offset as usize..));
+        let sending = tokio::spawn(patch.send());
+        tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+        let _ = sending.await.unwrap();
+    }
+    let registry = Registry::with(open(config(&data)).await, Some(token)).await;
+    assert!(registry.upload(&acme, &bytes).await.complete, "{offsets:?}");
+    assert_eq!(registry.stored(&acme, &sha256(&bytes)).await.unwrap(), bytes);
+    registry.running.stop().await.unwrap();
+}
+
 /// The process dies behind each step of an upload; the next process goes on from what is on the disk.
 #[cfg(feature = "crash-points")]
 #[tokio::test]
 async fn a_process_killed_behind_any_step_goes_on() {
-    use assay_schema::api::UploadInfo;
     use assay_server::steps::Step;
-
-    use super::support::{MIB, Registry, config, open, sample, sha256};
 
     let bytes = sample(17 * MIB);
     for step in Step::UPLOAD {
