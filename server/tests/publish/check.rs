@@ -247,3 +247,33 @@ async fn an_unchanged_bundle_is_not_assembled_again() {
         .expect(500)
         .problem("internal");
 }
+
+#[actix_web::test]
+async fn a_version_with_a_plus_is_found_by_every_path() {
+    let registry = Registry::new().await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    let manifest = registry
+        .candidate("acme", &authority, "1.0.0+cpu", 1, &[b"weights"])
+        .await;
+    let file = authority.model(&role("minilm"), 1, &[&manifest]);
+    registry
+        .publish("acme", &publication(&[("model.minilm.0", &file, None)]))
+        .await
+        .expect(200);
+    registry
+        .get(&format!("{CHECK}?root=1&version=1.0.0%2Bcpu"))
+        .await
+        .expect(200);
+    let path = role("minilm").manifest_path(&manifest.version);
+    let target = assay_schema::tuf::consistent_target(&path, &digest_of(&manifest));
+    for spelling in [target.clone(), target.replace('+', "%2B")] {
+        registry
+            .get(&format!("/tuf/acme/targets/{spelling}"))
+            .await
+            .expect(200);
+    }
+    registry
+        .get("/v1/namespaces/acme/models/minilm/releases/1.0.0+cpu")
+        .await
+        .expect(200);
+}
