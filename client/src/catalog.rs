@@ -156,3 +156,116 @@ fn malformed(path: &str, expected: &'static str, found: &serde_json::Error) -> T
         found: found.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::transport::{Reply, Traffic};
+
+    /// Answers each request with the next of its pages, the last one for ever, and remembers the paths.
+    struct Pages {
+        pages: Vec<&'static str>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Pages {
+        fn new(pages: &[&'static str]) -> Self {
+            Self {
+                pages: pages.to_vec(),
+                asked: Mutex::default(),
+            }
+        }
+
+        fn asked(&self) -> Vec<String> {
+            self.asked.lock().unwrap().clone()
+        }
+    }
+
+    impl Transport for Pages {
+        fn get(&self, path: &str, _: u64, _: Option<&str>) -> Result<Fetched> {
+            let mut asked = self.asked.lock().unwrap();
+            let page = self.pages[asked.len().min(self.pages.len() - 1)];
+            asked.push(path.to_owned());
+            assert!(asked.len() < 10, "asks for ever: {asked:?}");
+            Ok(match page {
+                "" => Fetched::Missing,
+                page => Fetched::Found {
+                    bytes: page.into(),
+                    etag: None,
+                },
+            })
+        }
+
+        fn open(&self, _: &str, _: u64, _: u64) -> Result<Box<dyn Read + '_>> {
+            panic!("a listing opens no file")
+        }
+
+        fn send(&self, request: Request<'_>) -> Result<Reply> {
+            self.asked.lock().unwrap().push(request.path);
+            Ok(Reply {
+                status: 204,
+                body: Vec::new(),
+            })
+        }
+
+        fn traffic(&self) -> Traffic {
+            Traffic::default()
+        }
+    }
+
+    const TWO: &str =
+        r#"{"items":[{"namespace":"a","model":"x"},{"namespace":"b","model":"y"}],"next":"c&d=1"}"#;
+    const ONE: &str = r#"{"items":[{"namespace":"c","model":"z","highest":"1.0"}]}"#;
+
+    #[test]
+    fn pages_follow_each_other_up_to_the_limit() {
+        let transport = Pages::new(&[TWO, ONE]);
+        assert_eq!(Catalog::new(&transport).search("a/b c", 10).unwrap().len(), 3);
+        let asked = transport.asked();
+        assert_eq!(
+            asked,
+            [
+                "/v1/search?q=a/b%20c&limit=10",
+                "/v1/search?q=a/b%20c&limit=8&cursor=c%26d%3D1"
+            ]
+        );
+        // More entries than were asked for are a registry's mistake, and cut.
+        assert_eq!(Catalog::new(&Pages::new(&[TWO])).search("x", 1).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_endless_listing_of_nothing_ends() {
+        let transport = Pages::new(&[r#"{"items":[],"next":"more"}"#]);
+        assert_eq!(Catalog::new(&transport).search("x", 10).unwrap(), []);
+        assert_eq!(transport.asked().len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_from_what_is_empty_and_from_nonsense() {
+        let model = "acme/m".parse().unwrap();
+        assert!(
+            Catalog::new(&Pages::new(&[""]))
+                .releases(&model, 9)
+                .unwrap()
+                .is_none()
+        );
+        let empty = Catalog::new(&Pages::new(&[r#"{"items":[]}"#]))
+            .releases(&model, 9)
+            .unwrap();
+        assert_eq!(empty, Some(Vec::new()));
+        let nonsense = Catalog::new(&Pages::new(&["<html>"])).releases(&model, 9);
+        assert!(matches!(nonsense, Err(TransportError::Malformed { .. })));
+    }
+
+    #[test]
+    fn an_id_cannot_name_another_path() {
+        let transport = Pages::new(&[""]);
+        Catalog::new(&transport)
+            .revoke_token("../namespaces/acme?x")
+            .unwrap();
+        assert_eq!(transport.asked(), ["/v1/tokens/..%2Fnamespaces%2Facme%3Fx"]);
+    }
+}
