@@ -72,12 +72,18 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// The highest release, by check bundle, with the stages required that every release of Assay can pass.
+    /// The highest release, by check bundle. Required is what every release that Assay publishes can pass: a release without a
+    /// model signature of a permitted signer needs a caller who says that they want it all the same.
     fn default() -> Self {
         Self {
             want: Want::Highest,
             route: RouteChoice::Bundle,
-            require: BTreeSet::new(),
+            require: BTreeSet::from([
+                Stage::TrustRoot,
+                Stage::Freshness,
+                Stage::Release,
+                Stage::Provenance,
+            ]),
         }
     }
 }

@@ -10,7 +10,7 @@
 //!                                      /releases/<manifest digest>/files/  release.json  indexes/<digest>  lease
 //! ```
 //!
-//! Only a [`Writer`](write::Writer) writes, it holds the store's one lock, and every write is one of [`ActivateStep::ALL`].
+//! Only the holder of the store's one lock writes, and every write is one of [`ActivateStep::ALL`].
 
 mod error;
 mod lease;
