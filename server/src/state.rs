@@ -61,7 +61,9 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Another registry works in the data folder.
-    #[error("expected to be alone in the data folder {folder}, found another registry; stop it or choose another folder")]
+    #[error(
+        "expected to be alone in the data folder {folder}, found another registry; stop it or choose another folder"
+    )]
     InUse {
         /// The folder.
         folder: std::path::PathBuf,
@@ -83,11 +85,16 @@ impl AppState {
     /// # Errors
     /// One of them does not open.
     pub async fn open(config: Config) -> Result<Self, StartError> {
-        let folder = |source| StartError::Folder { folder: config.data_dir.clone(), source };
+        let folder = |source| StartError::Folder {
+            folder: config.data_dir.clone(),
+            source,
+        };
         std::fs::create_dir_all(&config.data_dir).map_err(folder)?;
         let lock = std::fs::File::create(config.data_dir.join("lock")).map_err(folder)?;
         lock.try_lock().map_err(|why| match why {
-            std::fs::TryLockError::WouldBlock => StartError::InUse { folder: config.data_dir.clone() },
+            std::fs::TryLockError::WouldBlock => StartError::InUse {
+                folder: config.data_dir.clone(),
+            },
             std::fs::TryLockError::Error(source) => folder(source),
         })?;
         let db = Database::connect(config.database.url.expose()).await?;
@@ -102,7 +109,10 @@ impl AppState {
     /// Puts the parts together.
     pub fn new(config: Config, db: Database, blobs: Blobs) -> Self {
         #[cfg(feature = "crash-points")]
-        let steps = config.testing.stop_after.map_or_else(Steps::default, Steps::crash_behind);
+        let steps = config
+            .testing
+            .stop_after
+            .map_or_else(Steps::default, Steps::crash_behind);
         #[cfg(not(feature = "crash-points"))]
         let steps = Steps::default();
         let seal = Sealing::new(config.signing.seal_key.clone());
@@ -143,7 +153,9 @@ impl AppState {
         sha256: &Sha256Digest,
         limit: u64,
     ) -> Result<Option<Bytes>, StartError> {
-        let Some(blob) = self.db.linked_blob(namespace, sha256).await? else { return Ok(None) };
+        let Some(blob) = self.db.linked_blob(namespace, sha256).await? else {
+            return Ok(None);
+        };
         if blob.size > limit {
             return Ok(None);
         }

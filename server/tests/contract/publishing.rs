@@ -183,7 +183,10 @@ pub async fn expiring_online_metadata_is_found(Fixture { db, .. }: Fixture) {
         .await
         .unwrap();
     let due = |role, second| db.online_metadata_expiring(role, at(second), 10);
-    assert_eq!(due(OnlineRole::Timestamp, 86_401).await.unwrap(), std::slice::from_ref(&zeta));
+    assert_eq!(
+        due(OnlineRole::Timestamp, 86_401).await.unwrap(),
+        std::slice::from_ref(&zeta)
+    );
     assert_eq!(due(OnlineRole::Snapshot, 86_401).await.unwrap(), [acme, zeta]);
     assert!(due(OnlineRole::Snapshot, 86_400).await.unwrap().is_empty());
 }
