@@ -60,7 +60,8 @@ impl Context {
 
     /// The device's store.
     pub(crate) fn store(&self, args: &StoreArgs) -> Result<Store, Failure> {
-        let path = match &args.store {
+        // A variable that is empty counts as one that is not set.
+        let path = match args.store.as_ref().filter(|path| !path.as_os_str().is_empty()) {
             Some(path) => path.clone(),
             None => default_store().ok_or_else(|| {
                 Failure::new(

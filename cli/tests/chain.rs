@@ -230,6 +230,11 @@ fn what_conflicts_is_told_apart_from_what_is_not_allowed() {
         .run(["publish", &other, "acme/m@1.0.0", "--dry-run"])
         .exits(CONFLICT);
     world.run(["publish", &other, "beta/m@1.0.0"]).exits(USAGE);
+    // Without a registry, the one that the namespace was created on is meant.
+    let home = [("ASSAY_REGISTRY", Some(""))];
+    world
+        .run_with(&home, &["publish", &model, "acme/m@1.0.0"])
+        .exits(DONE);
     world
         .run(["publish", &world.at("nowhere"), "acme/m@1.1.0"])
         .exits(NOT_FOUND);

@@ -37,7 +37,11 @@ pub(super) fn run(context: &Context, args: &Publish) -> Result<Answer, Failure> 
         .sum();
 
     let passphrases = Passphrases::new(&args.authority.passphrase)?;
-    let address = args.registry.as_deref().unwrap_or(&record.registry);
+    let address = args
+        .registry
+        .as_deref()
+        .filter(|address| !address.is_empty())
+        .unwrap_or(&record.registry);
     let transport = context.connect(address, &args.token)?;
     let bars = Arc::new(PublishBars::new(context.show, total));
     let teller = Arc::clone(&bars);
