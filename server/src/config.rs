@@ -153,10 +153,11 @@ impl Default for RateConfig {
     fn default() -> Self {
         Self {
             enabled: true,
-            address_per_second: 200,
-            address_burst: 2_000,
-            token_per_second: 200,
-            token_burst: 2_000,
+            // A release of 20,000 files is 40,000 requests for its publisher: a minute, not an outage.
+            address_per_second: 1_000,
+            address_burst: 5_000,
+            token_per_second: 1_000,
+            token_burst: 5_000,
             behind_proxy: false,
         }
     }
