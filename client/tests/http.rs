@@ -107,7 +107,11 @@ fn a_document_comes_with_its_entity_tag() {
     assert_eq!(transport.get("/y", 5, None).unwrap(), Fetched::Missing);
     assert!(server.asked.lock().unwrap()[1].contains("if-none-match: \"abc\""));
     let traffic = transport.traffic();
-    assert_eq!((traffic.requests, traffic.received), (3, 5));
+    assert_eq!(
+        (traffic.requests, traffic.received),
+        (3, 5 + 2),
+        "bodies of refusals count too"
+    );
 }
 
 #[test]
@@ -260,6 +264,42 @@ fn ranges_are_what_was_asked_for() {
     );
     assert_eq!(open().unwrap(), b"cde", "never more than asked for");
     assert!(server.asked.lock().unwrap()[0].contains("range: bytes=2-4\r\n"));
+}
+
+#[test]
+fn one_connection_serves_request_after_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let answers = [
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno",
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: 3\r\nContent-Range: bytes 2-4/10\r\n\r\ncde",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+    ];
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        for answer in answers {
+            read_request(&mut stream);
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let transport = HttpTransport::new(
+        &address,
+        None,
+        Limits {
+            attempts: 1,
+            ..quick()
+        },
+    )
+    .unwrap();
+    assert_eq!(transport.get("/a", 9, None).unwrap(), Fetched::Missing);
+    let mut part = [0; 3];
+    transport.open("/b", 2, 3).unwrap().read_exact(&mut part).unwrap();
+    assert_eq!(&part, b"cde");
+    assert!(matches!(
+        transport.get("/c", 9, None).unwrap(),
+        Fetched::Found { .. }
+    ));
+    server.join().unwrap();
 }
 
 #[test]

@@ -283,7 +283,11 @@ impl Transport for HttpTransport {
                 self.agent.run(request.body(())?)
             })?;
             return match response.status() {
-                StatusCode::NOT_FOUND => Ok(Fetched::Missing),
+                StatusCode::NOT_FOUND => {
+                    // Read to its end, the connection serves the next request too.
+                    let _ = read_bounded(self.body(response), MAX_JSON_BODY, None);
+                    Ok(Fetched::Missing)
+                }
                 StatusCode::NOT_MODIFIED if etag.is_some() => Ok(Fetched::NotModified),
                 StatusCode::OK => {
                     let etag = header_text(&response, header::ETAG);
@@ -321,7 +325,12 @@ impl Transport for HttpTransport {
                         found,
                     });
                 }
-                Ok(Box::new(self.body(response).take(len)))
+                let whole = response.body().content_length() == Some(len);
+                Ok(Box::new(Exactly {
+                    inner: self.body(response),
+                    left: len,
+                    whole,
+                }))
             }
             // RFC 9110 14.2: a server may ignore Range, and send everything.
             StatusCode::OK => {
@@ -391,6 +400,30 @@ impl Transport for HttpTransport {
 
     fn traffic(&self) -> Traffic {
         self.meter.total()
+    }
+}
+
+/// At most so many bytes, and then no more whatever comes.
+struct Exactly<R> {
+    inner: R,
+    left: u64,
+    /// The body announced that it ends there.
+    whole: bool,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let Some(buffer) = buffer.get_mut(..most).filter(|b| !b.is_empty()) else {
+            return Ok(0);
+        };
+        let n = self.inner.read(buffer)?;
+        self.left -= n as u64;
+        if self.left == 0 && self.whole {
+            // Only a body that was seen to end gives its connection back for the next request.
+            let _ = self.inner.read(&mut [0]);
+        }
+        Ok(n)
     }
 }
 
