@@ -101,10 +101,13 @@ pub(crate) struct DeviceArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Trust chain")]
 pub(crate) struct ChainArgs {
-    /// Refuse unless this stage passed: trust-root, freshness, release, log, provenance, permission, plan, content,
-    /// screening. Repeatable
+    /// Refuse unless this stage passed, too: log, permission, plan, content, screening. Repeatable; trust-root, freshness,
+    /// release and provenance are always required
     #[arg(long, value_name = "STAGE")]
     pub(crate) require: Vec<Stage>,
+    /// Take a release that its authority lists although no permitted signer signed its files
+    #[arg(long)]
+    pub(crate) allow_unsigned: bool,
     /// Walk the static TUF files instead of asking for one check bundle: works with any file server
     #[arg(long = "static")]
     pub(crate) static_files: bool,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use assay_client::device::{Options, RouteChoice, permits};
 use assay_client::{Device, Want};
-use assay_schema::{NamespaceName, Verdict};
+use assay_schema::{NamespaceName, Stage, Verdict};
 use indicatif::ProgressBar;
 use serde_json::json;
 
@@ -35,15 +35,18 @@ pub(super) fn device(
 }
 
 pub(super) fn options(wanted: &Wanted, chain: &ChainArgs) -> Options {
-    Options {
-        want: wanted.version.clone().map_or(Want::Highest, Want::Version),
-        route: if chain.static_files {
-            RouteChoice::Static
-        } else {
-            RouteChoice::Bundle
-        },
-        require: chain.require.iter().copied().collect(),
+    let mut options = Options::default();
+    if let Some(version) = &wanted.version {
+        options.want = Want::Version(version.clone());
     }
+    if chain.static_files {
+        options.route = RouteChoice::Static;
+    }
+    if chain.allow_unsigned {
+        options.require.remove(&Stage::Provenance);
+    }
+    options.require.extend(&chain.require);
+    options
 }
 
 /// An answer if the verdict permits; otherwise the failure that it is, whose exit code tells a refusal by judgement from a
@@ -119,4 +122,27 @@ pub(super) fn pull(
     }
     let document = json!({"release": release, "already_active": pulled.already_active, "path": path});
     Ok(Answer::new(document, text).with_verdict(verdict))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn provenance_is_required_unless_somebody_says_otherwise() {
+        let wanted: Wanted = "acme/m".parse().unwrap();
+        let mut chain = ChainArgs {
+            require: vec![Stage::Log],
+            allow_unsigned: false,
+            static_files: false,
+        };
+        assert!(options(&wanted, &chain).require.contains(&Stage::Provenance));
+        assert!(options(&wanted, &chain).require.contains(&Stage::Log));
+        chain.allow_unsigned = true;
+        assert!(!options(&wanted, &chain).require.contains(&Stage::Provenance));
+        assert!(options(&wanted, &chain).require.contains(&Stage::Release));
+        // Said both ways, the stricter one holds.
+        chain.require.push(Stage::Provenance);
+        assert!(options(&wanted, &chain).require.contains(&Stage::Provenance));
+    }
 }
