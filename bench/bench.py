@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -81,9 +82,20 @@ def run(*args, env=None, peak=False):
     return took, out, watch.mib if watch else 0
 
 
+def cpu_seconds():
+    """Processor time of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def best(*args, **more):
-    """The shortest of some rounds: the machine's other work only ever adds."""
-    return min(run(*args, **more)[0] for _ in range(ROUNDS))
+    """Shortest time and least processor time of some rounds: the machine's other work only ever adds."""
+    took, used = [], []
+    for _ in range(ROUNDS):
+        before = cpu_seconds()
+        took.append(run(*args, **more)[0])
+        used.append(cpu_seconds() - before)
+    return min(took), min(used)
 
 
 class World:
@@ -169,7 +181,8 @@ def verify(world):
     content = content_of(Path(world.env["ASSAY_STORE"]))
     warm(content)
     rate = openssl_rate()
-    ours = total / best(BIN / "assay", "verify", "bench/model", env=world.env)
+    took, used = best(BIN / "assay", "verify", "bench/model", env=world.env)
+    ours = total / took
     row("openssl speed -evp sha256, 16 KiB, one core", f"{rate / 1e9:.2f} GB/s")
     ceiling = rate * CORES
     row(
@@ -179,6 +192,8 @@ def verify(world):
         ">= 0.85",
         ours / ceiling >= 0.85,
     )
+    # openssl counts its own processor time, so this ratio holds on a busy machine too.
+    row("the same, by processor time", f"{total / used / 1e9:.2f} GB per CPU second", f"{total / used / rate:.2f} x openssl")
 
     model_signing = Path(sys.executable).parent / "model_signing"
     key, public, signature = (world.work / n for n in ("oms.key", "oms.pub", "oms.sig"))
@@ -186,10 +201,12 @@ def verify(world):
     run("openssl", "ec", "-in", key, "-pubout", "-out", public)
     run(model_signing, "sign", "key", content, "--private_key", key, "--signature", signature)
     warm(content)
-    theirs = total / best(model_signing, "verify", "key", content, "--signature", signature, "--public_key", public)
-    row("model_signing verify key, same files", f"{theirs / 1e9:.2f} GB/s")
+    took, used = best(model_signing, "verify", "key", content, "--signature", signature, "--public_key", public)
+    theirs = total / took
+    row("model_signing verify key, same files", f"{theirs / 1e9:.2f} GB/s", f"{total / used / 1e9:.2f} GB per CPU second")
     row("assay verify over model_signing verify", f"{ours / theirs:.1f} x", "", ">= 3", ours / theirs >= 3)
-    foreign = total / best(BIN / "assay", "verify", content, "--signature", signature, "--public-key", public, env=world.env)
+    took, _ = best(BIN / "assay", "verify", content, "--signature", signature, "--public-key", public, env=world.env)
+    foreign = total / took
     row(
         "assay verify of the same foreign signature, whole files",
         f"{foreign / 1e9:.2f} GB/s",
@@ -273,7 +290,7 @@ def main():
             if world:
                 world.stop()
             shutil.rmtree(work, onerror=force)
-    print(f"\n{CORES} cores, {os.uname().machine}")
+    print(f"\n{CORES} cores, {os.uname().machine}, load {os.getloadavg()[0]:.1f}")
     table()
     if missed:
         print(f"\nmissed: {'; '.join(missed)}")
