@@ -67,7 +67,7 @@ tree-check: ## what the verifier must never depend on
 	@scripts/tree-check.sh
 
 e2e: ## the real binaries over loopback
-	@scripts/setup.sh python
+	@scripts/setup.sh python faketime
 	cargo build $(ALL) --bins
 	$(PYTEST) tests --ignore tests/interop
 
