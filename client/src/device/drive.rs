@@ -320,8 +320,9 @@ impl Worker<'_> {
             let Ok(job) = job else { return };
             let going = match job {
                 Job::Hash(pieces) => pieces
-                    .into_iter()
-                    .all(|piece| self.send(self.hash(piece, &mut open))),
+                    .chunk_by(|a, b| a.file == b.file)
+                    .flat_map(|pieces| self.hash(pieces, &mut open))
+                    .all(|done| self.send(done)),
                 Job::Index { file, sha256, size } => self.send(Done::Event(self.index(file, sha256, size))),
                 Job::Fetch { file, sha256, pieces } => self.fetch(file, sha256, &pieces),
             };
@@ -336,28 +337,39 @@ impl Worker<'_> {
         self.done.send(done).is_ok()
     }
 
-    fn hash(&self, piece: Piece, open: &mut Option<(usize, Option<File>)>) -> Done {
-        if open.as_ref().is_none_or(|(file, _)| *file != piece.file) {
-            let Some(entry) = self.entries.get(piece.file) else {
-                return Done::Broken(DeviceError::Stuck);
-            };
+    /// Hashes pieces of one file.
+    fn hash(&self, pieces: &[Piece], open: &mut Option<(usize, Option<File>)>) -> Vec<Done> {
+        let Some(first) = pieces.first().map(|piece| piece.file) else {
+            return Vec::new();
+        };
+        let Some(entry) = self.entries.get(first) else {
+            return vec![Done::Broken(DeviceError::Stuck)];
+        };
+        if open.as_ref().is_none_or(|(file, _)| *file != first) {
             match self.sources.files.read_at_path(&entry.path) {
-                Ok(file) => *open = Some((piece.file, file)),
-                Err(error) => return Done::Broken(error.into()),
+                Ok(file) => *open = Some((first, file)),
+                Err(error) => return vec![Done::Broken(error.into())],
             }
         }
+        let ranges: Vec<_> = pieces.iter().map(|p| (p.offset, p.len.into())).collect();
         let hashed = match open {
-            Some((_, Some(file))) => hash::hash_range(file, piece.offset, piece.len.into()),
-            _ => Ok(None),
+            Some((_, Some(file))) => hash::hash_ranges(file, &ranges),
+            _ => Ok(vec![None; pieces.len()]),
         };
         match hashed {
-            Ok(Some(sha256)) => Done::Event(Event::Hashed { piece, sha256 }),
-            Ok(None) => Done::Event(Event::Absent(piece)),
+            Ok(digests) => pieces
+                .iter()
+                .zip(digests)
+                .map(|(&piece, digest)| {
+                    Done::Event(match digest {
+                        Some(sha256) => Event::Hashed { piece, sha256 },
+                        None => Event::Absent(piece),
+                    })
+                })
+                .collect(),
             Err(error) => {
-                let path = self.entries.get(piece.file).map_or("", |e| e.path.as_str());
-                Done::Broken(
-                    crate::folder::io_error("read", &self.sources.files.path().join(path), error).into(),
-                )
+                let path = self.sources.files.path().join(entry.path.as_str());
+                vec![Done::Broken(crate::folder::io_error("read", &path, error).into())]
             }
         }
     }
