@@ -230,6 +230,8 @@ impl From<PublishError> for Failure {
             PublishError::Release(SigningError::NotDelegated { .. } | SigningError::Epoch { .. }) => {
                 (Exit::Denied, "not-delegated")
             }
+            PublishError::SigstoreRoot(_) => (Exit::Failed, "sigstore-root"),
+            PublishError::NoSigstoreRoot { .. } => (Exit::Usage, "sigstore-root"),
             PublishError::Metadata(_)
             | PublishError::Namespace(_)
             | PublishError::ModelSignature(_)

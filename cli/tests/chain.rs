@@ -440,3 +440,53 @@ fn a_private_namespace_needs_a_token() {
     assert!([NOT_FOUND, DENIED].contains(&stranger.code), "{stranger:?}");
     world.run(["pull", "secret/m"]).exits(DONE);
 }
+
+#[test]
+fn a_namespace_names_its_other_signers_from_the_beginning() {
+    let world = World::new();
+    let (keys, lab) = (world.at("keys"), world.at("lab"));
+    world.run(["keygen", &keys]).exits(DONE);
+    world.run(["keygen", &lab, "--signing-kind", "p384"]).exits(DONE);
+    let root = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../verifier/provenance/tests/fixtures/keyless-model/trusted_root.json"
+    );
+    let create = |signer_key: &str, root: &str| {
+        let mut command = world.command();
+        command.args(["namespace", "create", "beta", "--authority", &keys, "--json"]);
+        command.args(["--signer-key", signer_key]);
+        command.args(["--sigstore-signer", "CI=https://issuer.example,ci@acme.example"]);
+        command.args(["--sigstore-root", root]);
+        support::Ran::from(command.output().unwrap())
+    };
+    let good = format!("Evaluation lab={lab}/model-signing.pem.pub");
+    create("lab=/nonexistent", root).exits(NOT_FOUND);
+    let no_key = create(&format!("lab={lab}/thresholds.json"), root).exits(1);
+    assert_eq!(no_key.json()["error"]["code"], "bad-key");
+    let no_root = create(&good, &format!("{lab}/thresholds.json")).exits(1);
+    assert_eq!(no_root.json()["error"]["code"], "sigstore-root");
+
+    create(&good, root).exits(DONE);
+    let sent = std::fs::read(Path::new(&keys).join("create.json")).unwrap();
+    let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
+    let signers: serde_json::Value = serde_json::from_str(sent["blobs"][0].as_str().unwrap()).unwrap();
+    let names: Vec<_> = signers["signers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| {
+            (
+                s["name"].as_str().unwrap(),
+                s["identity"]["kind"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [("beta", "key"), ("Evaluation lab", "key"), ("CI", "sigstore")]
+    );
+    let model = world.model("model", 1);
+    world
+        .run(["publish", &model, "beta/m@1.0.0", "--authority", &keys])
+        .exits(DONE);
+}

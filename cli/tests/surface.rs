@@ -115,6 +115,23 @@ fn mistakes_on_the_command_line_exit_with_2_and_as_json_where_asked() {
     ])
     .exits(2);
     run(["verify", "x", "--signature", "y"]).exits(2);
+    for signer in ["lab", "=lab.pub", "lab="] {
+        run(["namespace", "create", "acme", "--signer-key", signer]).exits(2);
+    }
+    for signer in ["ci", "ci=https://issuer.example", "ci=,me@acme.example", "=a,b"] {
+        run([
+            "namespace",
+            "create",
+            "acme",
+            "--sigstore-signer",
+            signer,
+            "--sigstore-root",
+            "x",
+        ])
+        .exits(2);
+    }
+    // A Sigstore identity means nothing without the instance that vouches for it.
+    run(["namespace", "create", "acme", "--sigstore-signer", "ci=a,b"]).exits(2);
     let ran = run(["check", "acme", "--json"]).exits(2);
     assert_eq!(ran.json()["error"]["code"], "usage");
     assert_eq!(ran.json()["exit"], 2);

@@ -11,8 +11,10 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 
 use assay_authority::KeyKind;
-use assay_client::publisher::{AuthorityFolder, KeyRole, PublishError, ReleaseTerms};
+use assay_client::publisher::{AuthorityFolder, KeyRole, NamespaceTerms, PublishError, ReleaseTerms};
 use assay_client::scan::{ScanError, scan};
+use assay_schema::api::Visibility;
+use assay_schema::signers::{Signer, SignerIdentity};
 use common::{World, now};
 use tempfile::tempdir;
 
@@ -180,7 +182,7 @@ fn a_namespace_is_created_once() {
         registry: "http://registry.test".into(),
         root_threshold: 1,
         targets_threshold: 1,
-        signer: "other".into(),
+        signer: "acme models".into(),
         other_signers: Vec::new(),
         sigstore_root: None,
         visibility: assay_schema::api::Visibility::Public,
@@ -196,5 +198,43 @@ fn a_namespace_is_created_once() {
     assert_eq!(
         publisher.create_namespace(&terms, now()).unwrap().identity,
         again.identity
+    );
+}
+
+#[test]
+fn a_creation_that_was_not_finished_goes_on_only_as_it_was_signed() {
+    let world = World::new();
+    let authority = world.dir.path().join("authority");
+    std::fs::remove_file(authority.join("namespace.json")).unwrap();
+    let terms = |signer: &str, others: Vec<Signer>, visibility| NamespaceTerms {
+        name: "acme".parse().unwrap(),
+        registry: "http://registry.test".into(),
+        root_threshold: 1,
+        targets_threshold: 1,
+        signer: signer.into(),
+        other_signers: others,
+        sigstore_root: None,
+        visibility,
+    };
+    let lab = Signer {
+        name: "lab".into(),
+        models: Vec::new(),
+        identity: SignerIdentity::Key { spki: "AA==".into() },
+    };
+    for other in [
+        terms("somebody", Vec::new(), Visibility::Public),
+        terms("acme models", vec![lab], Visibility::Public),
+        terms("acme models", Vec::new(), Visibility::Private),
+    ] {
+        let refused = world.publisher().create_namespace(&other, now());
+        assert!(
+            matches!(&refused, Err(PublishError::Folder { path, .. }) if path.ends_with("create.json")),
+            "{refused:?}"
+        );
+    }
+    let same = terms("acme models", Vec::new(), Visibility::Public);
+    assert_eq!(
+        world.publisher().create_namespace(&same, now()).unwrap().identity,
+        world.identity
     );
 }

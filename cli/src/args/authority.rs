@@ -1,6 +1,7 @@
 //! The commands of an authority and its publishers.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use assay_schema::{NamespaceName, ReleaseRef};
 use clap::{Args, Subcommand, ValueEnum};
@@ -55,6 +56,58 @@ pub(crate) struct Keygen {
     pub(crate) passphrase: PassphraseArgs,
 }
 
+/// `NAME=PEM`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeySigner {
+    pub(crate) name: String,
+    pub(crate) public_key: PathBuf,
+}
+
+impl FromStr for KeySigner {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, file) = named(text, "NAME=PEM")?;
+        Ok(Self {
+            name,
+            public_key: file.into(),
+        })
+    }
+}
+
+/// `NAME=ISSUER,SUBJECT`. An issuer is a URL, which may hold no comma unescaped; a subject may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SigstoreSigner {
+    pub(crate) name: String,
+    pub(crate) issuer: String,
+    pub(crate) subject: String,
+}
+
+impl FromStr for SigstoreSigner {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = "NAME=ISSUER,SUBJECT";
+        let (name, identity) = named(text, form)?;
+        let (issuer, subject) = identity
+            .split_once(',')
+            .filter(|(issuer, subject)| !issuer.is_empty() && !subject.is_empty())
+            .ok_or_else(|| format!("expected {form}, found no issuer and subject after the name"))?;
+        Ok(Self {
+            name,
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+        })
+    }
+}
+
+fn named<'t>(text: &'t str, form: &str) -> Result<(String, &'t str), String> {
+    text.split_once('=')
+        .filter(|(name, value)| !name.trim().is_empty() && !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), value))
+        .ok_or_else(|| format!("expected {form}, found {text:?}"))
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum NamespaceCommand {
     /// Sign a namespace's first metadata and create it on a registry
@@ -72,7 +125,10 @@ The token needs the scope admin.
 
 Examples:
   assay namespace create acme --authority ./authority --registry https://models.example.org --token-file ./token
-  assay namespace create acme --private --signer 'Acme model team'")]
+  assay namespace create acme --private --signer 'Acme model team'
+  assay namespace create acme --signer-key 'Evaluation lab=./lab.pub' \\
+    --sigstore-signer 'Release CI=https://token.actions.githubusercontent.com,https://github.com/acme/models/...' \\
+    --sigstore-root ./trusted_root.json")]
 pub(crate) struct NamespaceCreate {
     /// The namespace's name
     pub(crate) namespace: NamespaceName,
@@ -82,6 +138,15 @@ pub(crate) struct NamespaceCreate {
     /// The name that verdicts show for the holder of model-signing.pem [default: the namespace's name]
     #[arg(long, value_name = "NAME")]
     pub(crate) signer: Option<String>,
+    /// Another signer of models, by a name and the file of their public key. Repeatable
+    #[arg(long, value_name = "NAME=PEM")]
+    pub(crate) signer_key: Vec<KeySigner>,
+    /// Another signer of models, by a name and the issuer and subject of their Sigstore certificate. Repeatable
+    #[arg(long, value_name = "NAME=ISSUER,SUBJECT", requires = "sigstore_root")]
+    pub(crate) sigstore_signer: Vec<SigstoreSigner>,
+    /// The trusted_root.json of the Sigstore instance that these signers use
+    #[arg(long, value_name = "FILE", requires = "sigstore_signer")]
+    pub(crate) sigstore_root: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) authority: AuthorityArgs,
     #[command(flatten)]

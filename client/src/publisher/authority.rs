@@ -224,6 +224,15 @@ impl AuthorityFolder {
         self.load(REQUEST)
     }
 
+    /// The request that is kept is not the one that is wanted now.
+    pub(super) fn other_terms(&self) -> PublishError {
+        folder_error(
+            self.at(REQUEST),
+            "an earlier run signed another request here and did not finish. Run `assay namespace create` with the options of \
+             that run, or remove this file to sign anew",
+        )
+    }
+
     pub(super) fn save_pending(&self, body: &CreateNamespace) -> Result<(), PublishError> {
         self.save(REQUEST, body, PUBLIC)
     }

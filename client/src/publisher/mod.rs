@@ -20,6 +20,7 @@ use assay_authority::oms::OmsError;
 use assay_authority::{KeyError, release as signing};
 use assay_schema::{NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
 use assay_trust::TrustError;
+use assay_verifier::provenance::sigstore::SigstoreError;
 
 pub use authority::{AuthorityFolder, KeyRole, NamespaceRecord};
 pub use namespace::NamespaceTerms;
@@ -142,6 +143,17 @@ pub enum PublishError {
     /// A namespace cannot be made.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// The Sigstore trusted root that signers are to be judged by.
+    #[error("the Sigstore trusted root: {0}")]
+    SigstoreRoot(#[from] SigstoreError),
+    /// A signer whom no device could recognise.
+    #[error(
+        "signer {signer:?}: a Sigstore identity needs a Sigstore trusted root beside it; give its trusted_root.json"
+    )]
+    NoSigstoreRoot {
+        /// The signer.
+        signer: String,
+    },
     /// A model cannot be signed.
     #[error(transparent)]
     ModelSignature(#[from] OmsError),

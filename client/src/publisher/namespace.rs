@@ -5,9 +5,10 @@ use std::path::Path;
 use assay_authority::namespace::{NewNamespace, create_namespace, key_signer};
 use assay_authority::{RoleKeys, SigningKey};
 use assay_schema::NamespaceName;
-use assay_schema::api::Visibility;
+use assay_schema::api::{CreateNamespace, Visibility};
 use assay_schema::problem::ProblemKind;
-use assay_schema::signers::{Signer, Signers};
+use assay_schema::signers::{Signer, SignerIdentity, Signers};
+use assay_verifier::provenance::sigstore::TrustedRoot;
 use jiff::Timestamp;
 
 use super::authority::{KeyRole, NamespaceRecord};
@@ -39,7 +40,8 @@ impl Publisher {
     /// Creates the namespace, or finds that an earlier run created it: running it again is safe.
     ///
     /// # Errors
-    /// A key is missing, the registry refuses, or somebody else has the name.
+    /// A key is missing, a signer cannot be used, an earlier run that was not finished had other terms, the registry refuses, or
+    /// somebody else has the name.
     pub fn create_namespace(
         &self,
         terms: &NamespaceTerms,
@@ -60,7 +62,12 @@ impl Publisher {
             namespace: &terms.name,
         };
         let body = match self.folder.pending()? {
-            Some(body) => body,
+            Some(body) => {
+                if !says(&body, terms) {
+                    return Err(self.folder.other_terms());
+                }
+                body
+            }
             None => {
                 let body = self.sign_first(terms, registry, now)?;
                 self.folder.save_pending(&body)?;
@@ -101,7 +108,7 @@ impl Publisher {
         terms: &NamespaceTerms,
         registry: Registry<'_>,
         now: Timestamp,
-    ) -> Result<assay_schema::api::CreateNamespace, PublishError> {
+    ) -> Result<CreateNamespace, PublishError> {
         let ask: &dyn Fn(&Path) -> Option<String> = &*self.passphrase;
         let root = self.folder.keys(KeyRole::Root, ask)?;
         let targets = self.folder.keys(KeyRole::Targets, ask)?;
@@ -111,6 +118,15 @@ impl Publisher {
             .map(|key| key_signer(&terms.signer, key.public_key()))
             .collect();
         signers.extend(terms.other_signers.iter().cloned());
+        if let Some(root) = &terms.sigstore_root {
+            TrustedRoot::read(root.as_bytes())?;
+        }
+        let keyless = |s: &&Signer| matches!(s.identity, SignerIdentity::Sigstore { .. });
+        if let (Some(signer), None) = (signers.iter().find(keyless), &terms.sigstore_root) {
+            return Err(PublishError::NoSigstoreRoot {
+                signer: signer.name.clone(),
+            });
+        }
         let (root, targets) = (refs(&root), refs(&targets));
         let bad_key = |source| PublishError::Key {
             path: self.folder.path().to_owned(),
@@ -130,6 +146,22 @@ impl Publisher {
         })?;
         Ok(created.body)
     }
+}
+
+/// Whether a request that an earlier run signed is what these terms ask for. Keys are not compared: the folder's are what they
+/// were.
+fn says(body: &CreateNamespace, terms: &NamespaceTerms) -> bool {
+    let signers = body
+        .blobs
+        .first()
+        .map(|text| serde_json::from_str::<Signers>(text));
+    let Some(Ok(signers)) = signers else {
+        return false;
+    };
+    body.visibility == terms.visibility
+        && body.blobs.get(1) == terms.sigstore_root.as_ref()
+        && signers.signers.first().is_some_and(|s| s.name == terms.signer)
+        && signers.signers.ends_with(&terms.other_signers)
 }
 
 pub(super) fn refs(keys: &[SigningKey]) -> Vec<&SigningKey> {
