@@ -63,11 +63,13 @@ async fn complete(state: &AppState, upload: &UploadRecord, index: Option<NewBlob
     Ok(finished)
 }
 
-/// Drops an upload: its rows (as U5), then its segments (U6).
+/// Drops an upload: its rows (as U5), then its segments (U6). One whose row is gone by now was finished by somebody else, and its
+/// segments hold a blob; or it was dropped before, and the sweep finds what is left.
 pub(super) async fn discard(state: &AppState, id: &str, segments: &[Segment]) -> ApiResult<()> {
-    if state.db.drop_upload(id).await? {
-        state.steps.done(Step::U5)?;
+    if !state.db.drop_upload(id).await? {
+        return Ok(());
     }
+    state.steps.done(Step::U5)?;
     delete_segments(state, segments).await
 }
 
@@ -77,4 +79,60 @@ pub(super) async fn delete_segments(state: &AppState, segments: &[Segment]) -> A
         state.steps.done(Step::U6)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs::segment_path;
+    use crate::config::Config;
+    use crate::persistence::NewNamespace;
+    use assay_schema::api::Visibility;
+    use futures_util::TryStreamExt;
+    use jiff::Timestamp;
+
+    #[tokio::test]
+    async fn forgetting_an_upload_that_was_finished_meanwhile_keeps_its_blob() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = AppState::open(Config::in_folder(folder.path()).unwrap())
+            .await
+            .unwrap();
+        let (name, now) = ("acme".parse().unwrap(), Timestamp::now());
+        let new = NewNamespace {
+            name,
+            identity: Sha256Digest::EMPTY,
+            visibility: Visibility::Public,
+            created: now,
+            metadata: Vec::new(),
+            blobs: Vec::new(),
+        };
+        let name = state.db.create_namespace(new).await.unwrap().name;
+        let bytes = Bytes::from_static(b"weights");
+        let sha256 = Sha256Digest::new(Sha256::digest(&bytes).into());
+        let upload = state.db.start_upload("1", &name, &sha256, 7, now).await.unwrap();
+        let segment = Segment {
+            start: 0,
+            len: 7,
+            object: segment_path("1", 0, "w"),
+        };
+        state
+            .blobs
+            .put_segment(&segment.object, vec![bytes.clone()])
+            .await
+            .unwrap();
+        state.db.advance_upload("1", &segment, now).await.unwrap();
+        finish(&state, &upload).await.unwrap();
+
+        // Whoever forgets it saw the upload before it was finished.
+        discard(&state, "1", &[segment]).await.unwrap();
+        let blob = state.db.linked_blob(&name, &sha256).await.unwrap().unwrap();
+        let pieces: Vec<Bytes> = state
+            .read_blob(&blob, 0..7)
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!(pieces.concat(), bytes);
+    }
 }
