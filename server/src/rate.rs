@@ -1,7 +1,7 @@
 //! Requests per client: by address always, and by token where one is sent.
 
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -81,11 +81,21 @@ impl Buckets {
             all.rsplit(',').next()?.trim().parse().ok()
         };
         let peer = request.peer_addr().map(|peer| peer.ip());
-        if self.behind_proxy {
+        let found = if self.behind_proxy {
             forwarded().or(peer)
         } else {
             peer
-        }
+        };
+        found.map(client)
+    }
+}
+
+/// Whom an address stands for. One subscriber of IPv6 has at least 64 bits of addresses to himself: his network is the client, or
+/// he would have as many buckets as he likes.
+fn client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
     }
 }
 
@@ -116,4 +126,18 @@ pub async fn limit<B: MessageBody + 'static>(
         buckets.check(request.request())?;
     }
     next.call(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_network_of_ipv6_is_one_client() {
+        let of = |text: &str| client(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
+        assert_ne!(of("192.0.2.7"), of("192.0.2.8"));
+    }
 }
