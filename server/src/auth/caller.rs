@@ -33,6 +33,11 @@ impl Caller {
         self.token.as_ref()
     }
 
+    /// The one namespace that the token is for; `None` for the whole registry, and for somebody without a token.
+    pub fn namespace(&self) -> Option<&NamespaceName> {
+        self.token.as_ref()?.namespace.as_ref()
+    }
+
     fn covers(&self, scope: Scope, namespace: Option<&NamespaceName>) -> bool {
         self.token.as_ref().is_some_and(|token| {
             let whose = match (&token.namespace, namespace) {

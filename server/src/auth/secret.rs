@@ -37,10 +37,16 @@ pub(super) fn fresh() -> Result<Fresh, NoRandomness> {
 /// Id and secret of a token's text; `None` if it cannot be one.
 pub(super) fn split(text: &str) -> Option<(&str, &str)> {
     let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
-    let hexadecimal = |text: &str, bytes: usize| {
-        text.len() == 2 * bytes && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    (hexadecimal(id, ID) && hexadecimal(secret, SECRET)).then_some((id, secret))
+    (is_id(id) && hexadecimal(secret, SECRET)).then_some((id, secret))
+}
+
+/// Whether a text can be the id of a token.
+pub(super) fn is_id(text: &str) -> bool {
+    hexadecimal(text, ID)
+}
+
+fn hexadecimal(text: &str, bytes: usize) -> bool {
+    text.len() == 2 * bytes && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 pub(super) fn hash(secret: &str) -> String {

@@ -18,11 +18,17 @@ const MAX_LABEL: usize = 200;
 
 pub(super) async fn list(state: State, caller: Caller, query: Query<PageQuery>) -> ApiResult {
     caller.require(Scope::Admin, None)?;
+    if query.cursor().is_some_and(|cursor| !secret::is_id(cursor)) {
+        let detail = "cursor: expected one that an earlier page gave, found another";
+        return Err(ApiError::new(ProblemKind::BadRequest, detail));
+    }
     let page = state.db.list_tokens(query.cursor(), query.limit()?).await?;
     Ok(HttpResponse::Ok().json(page))
 }
 
 pub(super) async fn create(state: State, caller: Caller, payload: Payload) -> ApiResult {
+    // Nobody's body is read who could make no token at all.
+    caller.require(Scope::Admin, caller.namespace())?;
     let asked: CreateToken = body::json(payload, MAX_JSON_BODY).await?;
     // An admin of one namespace makes tokens for that namespace.
     caller.require(Scope::Admin, asked.namespace.as_ref())?;
@@ -47,12 +53,16 @@ pub(super) async fn create(state: State, caller: Caller, payload: Payload) -> Ap
 }
 
 pub(super) async fn revoke(state: State, caller: Caller, id: Path<String>) -> ApiResult {
-    let found = state.db.token(&id).await?;
+    let known = secret::is_id(&id);
+    let found = if known { state.db.token(&id).await? } else { None };
     let whose = found
         .as_ref()
         .and_then(|record: &TokenRecord| record.info.namespace.as_ref());
-    caller.require(Scope::Admin, whose)?;
-    if state.db.revoke_token(&id, state.clock.now()).await? {
+    if caller.require(Scope::Admin, whose).is_err() {
+        // The same answer whether there is such a token or not: it would name a namespace that the asker may not know of.
+        caller.require(Scope::Admin, None)?;
+    }
+    if known && state.db.revoke_token(&id, state.clock.now()).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(ApiError::not_found("such token"))

@@ -208,6 +208,11 @@ pub async fn search(state: State, caller: Caller, query: Query<SearchQuery>) -> 
         let detail = format!("q: expected at most {MAX_SEARCH} bytes, found {}", q.len());
         return Err(ApiError::new(ProblemKind::BadRequest, detail));
     }
+    // No name holds one, and PostgreSQL takes no NUL.
+    if q.chars().any(char::is_control) {
+        let detail = "q: expected text without control characters, found one";
+        return Err(ApiError::new(ProblemKind::BadRequest, detail));
+    }
     let page = PageQuery { limit, cursor };
     let found = state
         .db

@@ -35,8 +35,13 @@ impl<'a> File<'a> {
         }
         let (number, role) = name.strip_suffix(".json")?.split_once('.')?;
         let version: u64 = number.parse().ok()?;
+        // A name of other characters is no role's; PostgreSQL would even refuse to be asked for a NUL.
+        let named = !role.is_empty()
+            && role
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
         // The timestamp is the one file that has no version in its name (TUF 6.2.1).
-        let known = role != "timestamp" && !role.is_empty() && version.to_string() == number && version > 0;
+        let known = role != "timestamp" && named && version.to_string() == number && version > 0;
         known.then_some(Self::Versioned { role, version })
     }
 }
@@ -239,6 +244,8 @@ mod tests {
             "1.timestamp.json",
             "1..json",
             "1.root",
+            "1.\0.json",
+            "1.r/t.json",
             "x",
         ] {
             assert_eq!(File::parse(bad), None, "{bad}");

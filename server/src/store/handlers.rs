@@ -132,7 +132,12 @@ async fn finish_in_background(state: &AppState, lease: Lease, upload: UploadReco
 async fn find(state: &AppState, caller: &Caller, path: &(String, String)) -> ApiResult<UploadRecord> {
     let namespace: NamespaceName = path.0.parse()?;
     caller.publishes(state, &namespace).await?;
-    state.db.upload(&namespace, &path.1).await?.ok_or_else(|| {
+    let found = if is_nonce(&path.1) {
+        state.db.upload(&namespace, &path.1).await?
+    } else {
+        None
+    };
+    found.ok_or_else(|| {
         ApiError::not_found("upload of this id; it may be complete: POST its digest again to find out")
     })
 }
@@ -182,6 +187,10 @@ pub(super) fn nonce() -> ApiResult<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(ApiError::internal)?;
     Ok(hex::encode(bytes))
+}
+
+fn is_nonce(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// An upload that goes on.

@@ -174,3 +174,28 @@ async fn one_token_used_up_does_not_use_up_another() {
     problem(ask("assay_0_0").await, ProblemKind::RateLimited).await;
     assert_eq!(ask(&registry.token).await.status(), 200);
 }
+
+#[tokio::test]
+async fn a_nul_is_refused_before_any_database_sees_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path()).await;
+    registry.namespace("acme", Visibility::Public).await;
+    for (method, path, kind) in [
+        (Method::GET, "/v1/search?q=%00", ProblemKind::BadRequest),
+        (Method::GET, "/v1/tokens?cursor=%00", ProblemKind::BadRequest),
+        (Method::DELETE, "/v1/tokens/%00", ProblemKind::NotFound),
+        (
+            Method::GET,
+            "/v1/namespaces/acme/uploads/%00",
+            ProblemKind::NotFound,
+        ),
+        (
+            Method::GET,
+            "/tuf/acme/metadata/1.%00.json",
+            ProblemKind::NotFound,
+        ),
+    ] {
+        let answer = registry.request(method, path).send().await.unwrap();
+        problem(answer, kind).await;
+    }
+}

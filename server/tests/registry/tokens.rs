@@ -181,3 +181,34 @@ async fn no_listing_shows_a_secret() {
     let page: Page<TokenInfo> = serde_json::from_str(&text).unwrap();
     assert_eq!(page.items.len(), 2);
 }
+
+#[tokio::test]
+async fn a_token_of_a_namespace_that_one_may_not_know_of_answers_like_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path()).await;
+    let hidden = registry.token(Scope::Read, Some("hidden")).await;
+    let id = hidden.split('_').nth(1).unwrap();
+    let admin = registry.token(Scope::Admin, Some("acme")).await;
+    for token in [None, Some(&admin)] {
+        let revoke = async |id: &str| {
+            let path = format!("/v1/tokens/{id}");
+            let mut request = registry.anonymous(Method::DELETE, &path);
+            if let Some(token) = token {
+                request = request.bearer_auth(token);
+            }
+            request.send().await.unwrap().text().await.unwrap()
+        };
+        assert_eq!(revoke(id).await, revoke("0000000000000000").await);
+    }
+}
+
+#[tokio::test]
+async fn who_may_make_no_token_is_told_so_before_the_body_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path()).await;
+    let publish = registry.token(Scope::Publish, Some("acme")).await;
+    let request = || registry.anonymous(Method::POST, "/v1/tokens").body("no JSON");
+    problem(request().send().await.unwrap(), ProblemKind::Unauthorized).await;
+    let answer = request().bearer_auth(publish).send().await.unwrap();
+    problem(answer, ProblemKind::Forbidden).await;
+}
