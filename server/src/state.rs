@@ -77,6 +77,15 @@ pub enum StartError {
     /// The key that seals the online keys.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// The sealing key's file is gone, and a new one would open none of the online keys.
+    #[error(
+        "the database holds online keys that were sealed with {path}, which is not there; restore it from a backup. (With 32 other \
+         bytes in its place the registry starts, but can sign for none of its namespaces)"
+    )]
+    SealKeyGone {
+        /// Where it should be.
+        path: std::path::PathBuf,
+    },
 }
 
 impl AppState {
@@ -102,6 +111,10 @@ impl AppState {
         let mut state = Self::new(config, db, blobs);
         state.lock = Some(Arc::new(lock));
         // A seal key that cannot be used is found out now, not when metadata must be signed again.
+        let path = &state.config.signing.seal_key;
+        if !path.exists() && state.db.has_online_keys().await? {
+            return Err(StartError::SealKeyGone { path: path.clone() });
+        }
         state.seal.key()?;
         Ok(state)
     }

@@ -61,6 +61,14 @@ impl Database {
         self.online_keys(namespace).await
     }
 
+    /// Whether any namespace has online keys.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn has_online_keys(&self) -> Result<bool> {
+        Ok(online_key::Entity::find().one(&self.read).await?.is_some())
+    }
+
     /// The online keys of a namespace, by role; empty if none were reserved.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use assay_schema::api::Visibility;
 use assay_schema::problem::{MEDIA_TYPE, ProblemKind};
+use assay_server::state::{AppState, StartError};
 use reqwest::Method;
 
 use super::support::{Registry, config, open, problem, sha256};
@@ -198,4 +199,25 @@ async fn a_nul_is_refused_before_any_database_sees_it() {
         let answer = registry.request(method, path).send().await.unwrap();
         problem(answer, kind).await;
     }
+}
+
+#[tokio::test]
+async fn a_lost_sealing_key_is_not_replaced_by_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path()).await;
+    let made = registry
+        .request(Method::POST, "/v1/namespaces/acme/keys")
+        .send()
+        .await
+        .unwrap();
+    assert!(made.status().is_success());
+    let (config, token) = (config(folder.path()), registry.token.clone());
+    registry.running.stop().await.unwrap();
+    let (key, away) = (folder.path().join("seal.key"), folder.path().join("away"));
+    std::fs::rename(&key, &away).unwrap();
+    let refused = AppState::open(config.clone()).await.unwrap_err();
+    assert!(matches!(refused, StartError::SealKeyGone { .. }), "{refused}");
+    assert!(!key.exists());
+    std::fs::rename(&away, &key).unwrap();
+    Registry::with(open(config).await, Some(token)).await;
 }
