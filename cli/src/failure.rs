@@ -187,6 +187,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::Full { .. } => (Exit::Store, "disk-full"),
             StoreError::Busy { .. } => (Exit::Store, "store-locked"),
+            StoreError::InUse { .. } => (Exit::Store, "in-use"),
             StoreError::Damaged { .. } => (Exit::Store, "store-damaged"),
             StoreError::Stopped(_) => (Exit::Store, "stopped"),
             StoreError::NotTrusted(_) => (Exit::NotFound, "not-trusted"),

@@ -159,6 +159,24 @@ fn one_changed_byte_is_refused_wherever_it_is_changed() {
         "{people:?}"
     );
 
+    let by_folder = world.run(["verify", active.to_str().unwrap()]).exits(REFUSED);
+    assert!(by_folder.err.contains("assay repair"), "{by_folder:?}");
+
+    // A pull does not read again what it activated; a repair does, and fetches the one chunk.
+    assert_eq!(
+        world.run(["pull", "acme/m", "--json"]).exits(DONE).json()["already_active"],
+        true
+    );
+    let repaired = world.run(["repair", "acme/m", "--json"]).exits(DONE).json();
+    assert_eq!(repaired["release"], "acme/m@1.0.0");
+    assert!(
+        repaired["bytes_received"].as_u64().unwrap() < 2 << 20,
+        "{repaired}"
+    );
+    let active = world.run(["path", "acme/m"]).exits(DONE).out;
+    world.run(["verify", active.trim_end()]).exits(DONE);
+    world.run(["verify", "acme/m"]).exits(DONE);
+
     // In somebody's copy.
     world.run(["verify", &model, "acme/m"]).exits(DONE);
     flip(&Path::new(&model).join("config.json"), 0);
@@ -342,6 +360,10 @@ fn a_wrong_fingerprint_and_a_wrong_path_are_refused() {
         .exits(STORE)
         .json();
     assert_eq!(damaged["error"]["code"], "store-damaged");
+    world
+        .run(["trust", "remove", "acme", "--store", &store])
+        .exits(DONE);
+    world.run(["check", "acme/m", "--store", &store]).exits(NOT_FOUND);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use support::{Ran, assay, run};
 
 /// Every command that does something, as one types it.
-const COMMANDS: [&[&str]; 26] = [
+const COMMANDS: [&[&str]; 28] = [
     &["keygen"],
     &["namespace", "create"],
     &["namespace", "show"],
@@ -23,9 +23,11 @@ const COMMANDS: [&[&str]; 26] = [
     &["trust", "add"],
     &["trust", "list"],
     &["trust", "show"],
+    &["trust", "remove"],
     &["check"],
     &["pull"],
     &["update"],
+    &["repair"],
     &["verify"],
     &["rollback"],
     &["resume"],
@@ -245,10 +247,20 @@ fn keys_are_private_to_their_owner_and_never_overwritten() {
 fn a_device_that_trusts_nothing_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().to_str().unwrap();
-    for command in ["check", "pull", "update", "verify", "rollback", "resume", "path"] {
+    for command in [
+        "check", "pull", "update", "repair", "verify", "rollback", "resume", "path",
+    ] {
         let ran = run([command, "acme/m", "--store", store, "--json"]).exits(6);
         assert_eq!(ran.json()["error"]["code"], "not-trusted", "{command}");
     }
+    run(["trust", "remove", "acme", "--store", store]).exits(6);
+    let folder = run(["verify", store, "--store", store, "--json"]).exits(2);
+    assert!(
+        folder.json()["error"]["advice"]
+            .as_str()
+            .unwrap()
+            .contains("DIR NS/MODEL")
+    );
     assert_eq!(
         run(["status", "--store", store, "--json"]).exits(0).json()["models"],
         serde_json::json!([])

@@ -101,7 +101,7 @@ impl Content {
         present: &[PresentFile],
         now: Timestamp,
     ) -> Result<Self, Box<Refusal>> {
-        let advice = "The store is damaged: remove the release and pull it again.";
+        let advice = "The store is damaged: `assay pull` fetches the release again.";
         let found = sha256(manifest);
         if found != digest {
             return Err(Box::new(refusal(
@@ -504,7 +504,7 @@ impl Content {
 }
 
 const REFETCH: &str = "The registry's copy is damaged or tampered with: nothing of it was written. Tell its operator, or use a mirror.";
-const REPULL: &str = "The file was changed after it was activated, or the disk is damaged: do not use it, and pull the release again.";
+const REPULL: &str = "The file was changed after it was activated, or the disk is damaged: do not use it. In a device's store, `assay repair` fetches what is wrong.";
 
 fn mismatch(
     manifest: &ReleaseManifest,
@@ -531,7 +531,7 @@ fn compare_listing(manifest: &ReleaseManifest, present: &[PresentFile]) -> Optio
     let listed = |path: &str| manifest.files.binary_search_by(|f| f.path.as_str().cmp(path));
     for file in present {
         let Some(entry) = listed(&file.path).ok().and_then(|i| manifest.files.get(i)) else {
-            let advice = "Remove it, or pull the release again.";
+            let advice = "Remove it; in a device's store, `assay repair` does.";
             return Some(refusal(
                 "extraneous-file",
                 &file.path,

@@ -15,6 +15,8 @@ pub(crate) enum TrustCommand {
     List(TrustList),
     /// Show what this device knows a namespace by
     Show(TrustShow),
+    /// Trust a namespace no longer, and remove its releases from this device
+    Remove(TrustRemove),
 }
 
 #[derive(Debug, Args)]
@@ -50,6 +52,20 @@ pub(crate) struct TrustList {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  assay trust show acme")]
 pub(crate) struct TrustShow {
+    /// The namespace
+    pub(crate) namespace: NamespaceName,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Its fingerprint, its floors and its releases go. Added again, the namespace begins anew: this device then takes releases that \
+are older than those it had. A release that a program uses is not removed, and nothing else is.
+
+Example:
+  assay trust remove acme")]
+pub(crate) struct TrustRemove {
     /// The namespace
     pub(crate) namespace: NamespaceName,
     #[command(flatten)]
@@ -110,16 +126,35 @@ pub(crate) struct Update {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+`assay pull` does not read again what it activated before; this reads every byte. What is damaged is fetched, and the whole \
+takes the damaged release's place in one step. Programs that have it open keep reading the old files.
+
+Example:
+  assay verify acme/minilm || assay repair acme/minilm")]
+pub(crate) struct Repair {
+    /// The model
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: ModelRef,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Without --online nothing is asked of the network, and the verdict says that freshness was not checked.
 
 Examples:
   assay verify acme/minilm                   what is active on this device
+  assay verify \"$(assay path acme/minilm)\"  the same, by its folder
   assay verify ./copy acme/minilm            any folder, against the release that is active here
   assay verify ./copy acme/minilm --online   the same, and whether the release is still current
   assay verify ./model --signature model.sig --public-key signer.pub --ignore .git
                                              a folder signed with OpenSSF Model Signing")]
 pub(crate) struct Verify {
-    /// NS/MODEL for what is active on this device; otherwise a folder
+    /// NS/MODEL for what is active on this device; otherwise a folder: one of the device's store by itself, any other with the
+    /// release that it should be or with its signature
     #[arg(value_name = "NS/MODEL | DIR")]
     pub(crate) what: String,
     /// The release that the folder should be

@@ -12,7 +12,8 @@ use crate::exit;
 pub(crate) use authority::{KeyType, Keygen, NamespaceCommand, NamespaceCreate, Publish};
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use device::{
-    Check, ForeignArgs, HeldModel, PathOf, Pull, Rollback, Status, TrustAdd, TrustCommand, Update, Verify,
+    Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, TrustAdd, TrustCommand,
+    TrustRemove, Update, Verify,
 };
 pub(crate) use shared::{
     AuthorityArgs, ChainArgs, DeviceArgs, PassphraseArgs, RegistryArgs, StoreArgs, TokenArgs, Wanted,
@@ -86,6 +87,8 @@ pub(crate) enum Command {
     Update(Update),
     /// Check every byte of a model that lies on this device
     Verify(Verify),
+    /// Check every byte of the active release, and fetch again what is damaged
+    Repair(Repair),
     /// Go back to a release that is kept on this device, and stay there
     Rollback(Rollback),
     /// Let a model that was rolled back update again

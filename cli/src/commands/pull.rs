@@ -1,14 +1,14 @@
-//! `assay check`, `assay pull` and `assay update`.
+//! `assay check`, `assay pull`, `assay update` and `assay repair`.
 
 use std::sync::Arc;
 
-use assay_client::device::{Options, RouteChoice, permits};
+use assay_client::device::{DeviceError, Options, PullProgress, Pulled, RouteChoice, permits};
 use assay_client::{Device, Want};
-use assay_schema::{NamespaceName, Stage, Verdict};
+use assay_schema::{ModelRef, NamespaceName, Stage, Verdict};
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use crate::args::{ChainArgs, Check, DeviceArgs, Update, Wanted};
+use crate::args::{ChainArgs, Check, DeviceArgs, Pull, Repair, Update, Wanted};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::observed::Observed;
@@ -80,23 +80,41 @@ pub(super) fn name(verdict: &Verdict) -> String {
     format!("{}/{}{version}", subject.namespace, subject.model)
 }
 
-pub(super) fn update(context: &Context, args: &Update) -> Result<Answer, Failure> {
-    let wanted = Wanted {
-        model: args.model.clone(),
-        version: None,
-    };
-    pull(context, &wanted, &args.device, &args.chain)
+pub(super) fn pull(context: &Context, args: &Pull) -> Result<Answer, Failure> {
+    fetch(context, &args.release, &args.device, &args.chain, Device::pull)
 }
 
-pub(super) fn pull(
+pub(super) fn update(context: &Context, args: &Update) -> Result<Answer, Failure> {
+    let wanted = highest(&args.model);
+    fetch(context, &wanted, &args.device, &args.chain, Device::pull)
+}
+
+/// The library knows which version is active.
+pub(super) fn repair(context: &Context, args: &Repair) -> Result<Answer, Failure> {
+    let wanted = highest(&args.model);
+    fetch(context, &wanted, &args.device, &args.chain, Device::repair)
+}
+
+fn highest(model: &ModelRef) -> Wanted {
+    Wanted {
+        model: model.clone(),
+        version: None,
+    }
+}
+
+/// `Device::pull` or `Device::repair`.
+type Fetch = fn(&Device, &ModelRef, &Options, &mut dyn FnMut(PullProgress)) -> Result<Pulled, DeviceError>;
+
+fn fetch(
     context: &Context,
     wanted: &Wanted,
     args: &DeviceArgs,
     chain: &ChainArgs,
+    fetch: Fetch,
 ) -> Result<Answer, Failure> {
     let (device, transport) = device(context, args, &wanted.model.namespace)?;
     let mut shown: Option<ProgressBar> = None;
-    let result = device.pull(&wanted.model, &options(wanted, chain), &mut |progress| {
+    let result = fetch(&device, &wanted.model, &options(wanted, chain), &mut |progress| {
         shown
             .get_or_insert_with(|| bar(context.show, "pulling", Some(progress.total)))
             .set_position(progress.done);

@@ -6,7 +6,7 @@ use assay_client::store::PinRecord;
 use assay_client::transport::registry_address;
 use serde_json::{Value, json};
 
-use crate::args::{TrustAdd, TrustCommand};
+use crate::args::{TrustAdd, TrustCommand, TrustRemove};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Answer, columns};
@@ -14,6 +14,7 @@ use crate::output::{Answer, columns};
 pub(super) fn run(context: &Context, command: &TrustCommand) -> Result<Answer, Failure> {
     match command {
         TrustCommand::Add(args) => add(context, args),
+        TrustCommand::Remove(args) => remove(context, args),
         TrustCommand::List(args) => {
             let pins: Vec<PinRecord> = context
                 .store(&args.store)?
@@ -66,6 +67,18 @@ fn add(context: &Context, args: &TrustAdd) -> Result<Answer, Failure> {
     let device = Device::new(context.store(&args.store)?).connect_by(move |_| Ok(transport.clone()));
     let pin = device.trust_add(&address, &args.namespace, fingerprint)?;
     Ok(Answer::new(json!({"namespace": document(&pin)}), text(&pin)))
+}
+
+fn remove(context: &Context, args: &TrustRemove) -> Result<Answer, Failure> {
+    Device::new(context.store(&args.store)?).trust_remove(&args.namespace)?;
+    let text = format!(
+        "{} is no longer trusted; its releases and floors are gone",
+        args.namespace
+    );
+    Ok(Answer::new(
+        json!({"namespace": args.namespace, "trusted": false}),
+        text,
+    ))
 }
 
 fn learned(pin: &PinRecord) -> &'static str {

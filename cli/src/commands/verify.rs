@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, args: &Verify) -> Result<Answer, Failure> {
     }
     let (wanted, folder) = match &args.release {
         Some(release) => (release.clone(), Some(existing(folder)?)),
-        None => (active_model(&args.what, folder)?, None),
+        None => on_this_device(context, args, folder)?,
     };
     if args.online {
         online(context, args, &wanted, folder)
@@ -40,22 +40,37 @@ pub(super) fn run(context: &Context, args: &Verify) -> Result<Answer, Failure> {
     }
 }
 
-/// One argument alone names a model.
-fn active_model(text: &str, folder: &Path) -> Result<Wanted, Failure> {
-    let advice = if folder.is_dir() {
-        "To verify a folder, say what it should be: `assay verify DIR NS/MODEL`, or --signature and --public-key"
-    } else {
-        "Give a model as NS/MODEL"
-    };
-    let bad = |message: String| Failure::new(Exit::Usage, "bad-name", message).advise(advice);
-    let wanted: Wanted = text
-        .parse()
-        .map_err(|e: assay_schema::name::BadName| bad(e.to_string()))?;
-    match wanted.version {
-        None => Ok(wanted),
-        Some(_) => Err(bad(format!(
-            "{text}: expected a model without a version: what is active is verified"
-        ))),
+/// One argument alone: a model, or the folder of one of its releases in this device's store.
+fn on_this_device<'f>(
+    context: &Context,
+    args: &Verify,
+    folder: &'f Path,
+) -> Result<(Wanted, Option<&'f Path>), Failure> {
+    let bad = |message: String, advice| Failure::new(Exit::Usage, "bad-name", message).advise(advice);
+    match args.what.parse::<Wanted>() {
+        Ok(wanted) if wanted.version.is_none() => Ok((wanted, None)),
+        Ok(_) => Err(bad(
+            format!(
+                "{}: expected a model without a version: what is active is verified",
+                args.what
+            ),
+            "Give a model as NS/MODEL",
+        )),
+        Err(_) if folder.is_dir() => {
+            let found = context.store(&args.device.store)?.release_at(folder)?;
+            let release = found.ok_or_else(|| {
+                bad(
+                    format!("{}: not a release of this device's store", folder.display()),
+                    "Say what it should be: `assay verify DIR NS/MODEL`, or --signature and --public-key",
+                )
+            })?;
+            let wanted = Wanted {
+                model: release.model,
+                version: Some(release.version),
+            };
+            Ok((wanted, Some(folder)))
+        }
+        Err(e) => Err(bad(e.to_string(), "Give a model as NS/MODEL, or a folder")),
     }
 }
 

@@ -3,13 +3,10 @@
 use std::path::Path;
 
 use assay_schema::{ModelRef, Verdict, VersionName};
-use assay_verifier::Content;
 
-use super::drive::{Sources, drive};
-use super::verify::{ReadOnly, present};
-use super::{Device, DeviceError, Result, pin_of};
+use super::{Device, Result};
 use crate::folder::Folder;
-use crate::store::{StoreError, active_record, lease, manifest};
+use crate::store::{StoreError, active_record, lease};
 
 impl Device {
     /// Verifies every byte of a folder against a release that is kept on this device, offline: the given version, or the active
@@ -41,28 +38,6 @@ impl Device {
             }
             .into());
         };
-        let (_, bytes) = manifest(&release, record)?;
-        let files = Folder::open(folder)?;
-        let content = Content::recheck(
-            &pin_of(&pin),
-            &bytes,
-            record.manifest,
-            &present(&files)?,
-            self.now(),
-        )
-        .map_err(DeviceError::Refused)?;
-        let sources = Sources {
-            files: &files,
-            remote: None,
-            threads: self.threads,
-        };
-        Ok(*drive(
-            content,
-            sources,
-            &mut ReadOnly {
-                release: Some(release),
-            },
-            progress,
-        )?)
+        self.compare(&pin, &Folder::open(folder)?, release, record, progress)
     }
 }

@@ -2,7 +2,7 @@
 
 use assay_schema::manifest::FileEntry;
 use assay_schema::{ModelRef, ReleaseManifest, Sha256Digest, Verdict};
-use assay_verifier::{Approved, Content, DeviceState, Piece};
+use assay_verifier::{Approved, Content, DeviceState, Piece, Want};
 use serde::Serialize;
 
 use super::check::Ended;
@@ -53,18 +53,23 @@ impl Device {
         self.pull_with(model, options, false, progress)
     }
 
-    /// Like [`Device::pull`], and reads every byte also of a release that is active already: what is damaged is fetched again,
-    /// and the whole takes the damaged one's place in one step.
+    /// Like [`Device::pull`] for the release that is active, whichever `options` want, and reads every byte of it: what is
+    /// damaged is fetched again, and the whole takes the damaged one's place in one step.
     ///
     /// # Errors
-    /// As [`Device::pull`].
+    /// As [`Device::pull`], and no release is active.
     pub fn repair(
         &self,
         model: &ModelRef,
         options: &Options,
         progress: &mut dyn FnMut(PullProgress),
     ) -> Result<Pulled> {
-        self.pull_with(model, options, true, progress)
+        let (_, record) = self.record(model)?;
+        let options = Options {
+            want: Want::Version(record.active.version),
+            ..options.clone()
+        };
+        self.pull_with(model, &options, true, progress)
     }
 
     fn pull_with(

@@ -84,4 +84,17 @@ impl Device {
         }
         Ok(record)
     }
+
+    /// Stops trusting a namespace: its pin, its floors and its releases go in one step. Added again, it begins anew, and takes
+    /// releases that are older than those it had.
+    ///
+    /// # Errors
+    /// It is not trusted here, a program uses one of its releases, or the store cannot be written.
+    pub fn trust_remove(&self, namespace: &NamespaceName) -> Result<()> {
+        if self.store.writer()?.forget(namespace)? {
+            Ok(())
+        } else {
+            Err(StoreError::NotTrusted(namespace.clone()).into())
+        }
+    }
 }

@@ -12,7 +12,9 @@ use super::pull::read_index;
 use super::{Device, DeviceError, Options, Result, permits, pin_of};
 use crate::folder::Folder;
 use crate::scan::{ScanError, scan_folder};
-use crate::store::{ActiveRecord, ReleaseRecord, StoreError, active_record, lease, manifest, names};
+use crate::store::{
+    ActiveRecord, PinRecord, ReleaseRecord, StoreError, active_record, lease, manifest, names,
+};
 
 /// Every file below a folder, for the verifier to compare with a manifest.
 pub(super) fn present(files: &Folder) -> std::result::Result<Vec<PresentFile>, ScanError> {
@@ -127,7 +129,7 @@ impl Device {
         Ok(record.held)
     }
 
-    fn record(&self, model: &ModelRef) -> Result<(Folder, ActiveRecord)> {
+    pub(super) fn record(&self, model: &ModelRef) -> Result<(Folder, ActiveRecord)> {
         self.store.pin(&model.namespace)?;
         let not_active = || StoreError::NotActive(model.clone());
         let folder = self.store.find_model(model)?.ok_or_else(not_active)?;
@@ -149,18 +151,30 @@ impl Device {
         };
         let folder = self.store.find_model(model)?.ok_or_else(gone)?;
         let (release, _lease) = lease(&folder, record)?.ok_or_else(gone)?;
-        let (_, bytes) = manifest(&release, record)?;
         let files = release.sub(names::FILES)?;
+        self.compare(&pin, &files, release, record, progress)
+    }
+
+    /// Compares every byte of a folder with a release that is kept on this device, whose lease the caller holds.
+    pub(super) fn compare(
+        &self,
+        pin: &PinRecord,
+        files: &Folder,
+        release: Folder,
+        record: &ReleaseRecord,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Verdict> {
+        let (_, bytes) = manifest(&release, record)?;
         let content = Content::recheck(
-            &pin_of(&pin),
+            &pin_of(pin),
             &bytes,
             record.manifest,
-            &present(&files)?,
+            &present(files)?,
             self.now(),
         )
         .map_err(DeviceError::Refused)?;
         let sources = Sources {
-            files: &files,
+            files,
             remote: None,
             threads: self.threads,
         };
@@ -176,8 +190,8 @@ impl Device {
 }
 
 /// A verification: it reads chunk indexes, and writes nothing.
-pub(super) struct ReadOnly {
-    pub(super) release: Option<Folder>,
+struct ReadOnly {
+    release: Option<Folder>,
 }
 
 impl Host for ReadOnly {

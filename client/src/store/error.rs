@@ -55,7 +55,7 @@ pub enum StoreError {
     /// Another root was pinned under this name.
     #[error(
         "namespace {namespace}: expected the pinned identity {pinned}, found {found}. \
-         If the change is meant, remove the namespace from the store first"
+         If the change is meant, run `assay trust remove {namespace}` first; its releases and floors go with it"
     )]
     OtherIdentity {
         /// The namespace.
@@ -64,6 +64,15 @@ pub enum StoreError {
         pinned: Sha256Digest,
         /// The identity that was to be added.
         found: Sha256Digest,
+    },
+    /// A release of the namespace that is to go is in use.
+    #[error(
+        "{}: another program uses this release. End it, then remove the namespace",
+        path.display()
+    )]
+    InUse {
+        /// The release's folder.
+        path: PathBuf,
     },
     /// No release of this model is active.
     #[error("{0} has no active release on this device. Run `assay pull` first")]

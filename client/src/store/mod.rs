@@ -8,6 +8,7 @@
 //!                                      /cache/check.json
 //!                                      /staging/<manifest digest>/   a pull that is not finished
 //!                                      /releases/<manifest digest>/files/  release.json  indexes/<digest>  lease
+//!            .removed/                                  a namespace that is no longer trusted, until its files are gone
 //! ```
 //!
 //! Only the holder of the store's one lock writes, and every write is one of [`ActivateStep::ALL`].
@@ -23,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay_schema::{ModelName, ModelRef, NamespaceName};
+use assay_schema::{ModelName, ModelRef, NamespaceName, ReleaseRef};
 use assay_verifier::{CachedBundle, DeviceState};
 use serde::Serialize;
 
@@ -42,6 +43,8 @@ use crate::folder::{Folder, Kind, io_error};
 pub(crate) mod names {
     pub(crate) const LOCK: &str = "lock";
     pub(crate) const NAMESPACES: &str = "namespaces";
+    /// No namespace's name begins with a dot.
+    pub(crate) const REMOVED: &str = ".removed";
     pub(crate) const PIN: &str = "pin.json";
     pub(crate) const STATE: &str = "state.json";
     pub(crate) const MODELS: &str = "models";
@@ -61,6 +64,8 @@ pub(crate) mod names {
 pub enum ActivateStep {
     /// T1: a namespace is pinned: its first trusted state, then `pin.json`, which makes it trusted.
     Trust,
+    /// T2: a namespace is no longer trusted: its folder leaves its place in one step.
+    Forget,
     /// S1: the newer trusted metadata of a check is persisted.
     State,
     /// A1: a checked chunk, or a checked chunk index, is written into the staging folder.
@@ -73,14 +78,15 @@ pub enum ActivateStep {
     Floors,
     /// A5: `active.json` is replaced.
     Activate,
-    /// A6: releases that nobody needs are removed.
+    /// A6: releases that nobody needs are removed, and what namespaces that are no longer trusted left.
     Collect,
 }
 
 impl ActivateStep {
     /// All steps in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Trust,
+        Self::Forget,
         Self::State,
         Self::Chunk,
         Self::Seal,
@@ -130,8 +136,8 @@ impl std::fmt::Debug for Store {
     }
 }
 
-const STATE_ADVICE: &str = "Its floors protect against old releases, so it is not made anew by itself. Restore it, or remove \
-                            the namespace's folder and run `assay trust add` again";
+const STATE_ADVICE: &str = "Its floors protect against old releases, so it is not made anew by itself. Restore it, or give \
+                            them up: `assay trust remove`, then `assay trust add`";
 
 impl Store {
     /// Opens a store, making its folder if it is missing. Two releases of each model are kept, the active one included, and a
@@ -293,6 +299,41 @@ impl Store {
             found.push(TrustedNamespace { pin, models });
         }
         Ok(found)
+    }
+
+    /// Which release's files lie in a folder of this store: an active one, or one that is kept. `None` for any other folder.
+    ///
+    /// # Errors
+    /// A record is damaged or cannot be read.
+    pub fn release_at(&self, folder: &Path) -> Result<Option<ReleaseRef>> {
+        let Ok(folder) = folder.canonicalize() else {
+            return Ok(None);
+        };
+        let all = self.root.path().join(names::NAMESPACES);
+        for trusted in self.list()? {
+            for kept in trusted.models {
+                let namespace = trusted.pin.namespace.clone();
+                let releases = all
+                    .join(namespace.as_str())
+                    .join(names::MODELS)
+                    .join(kept.model.as_str())
+                    .join(names::RELEASES);
+                let found = kept
+                    .active
+                    .iter()
+                    .flat_map(ActiveRecord::all)
+                    .find(|r| folder == releases.join(r.manifest.to_hex()).join(names::FILES));
+                if let Some(record) = found {
+                    let model = ModelRef {
+                        namespace,
+                        model: kept.model,
+                    };
+                    let version = record.version.clone();
+                    return Ok(Some(ReleaseRef { model, version }));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn step(&self, step: ActivateStep) -> Result<()> {

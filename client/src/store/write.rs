@@ -1,14 +1,14 @@
 //! The one writer of a store. Each function here is one durable step; `ARCHITECTURE.md` says what a crash behind it leaves.
 
-use std::fs::TryLockError;
+use std::fs::{File, TryLockError};
 
-use assay_schema::{ModelRef, NamespaceName};
+use assay_schema::{ModelName, ModelRef, NamespaceName};
 use assay_verifier::{CachedBundle, DeviceState};
 
 use super::error::{Result, StoreError};
 use super::records::{self, ActiveRecord, PinRecord, ReleaseRecord};
 use super::staging::Staging;
-use super::{ActivateStep, Lock, Store, active_record, names};
+use super::{ActivateStep, Lock, Store, active_record, names, subfolders};
 use crate::folder::{Folder, Kind, io_error};
 
 /// Holds the store's lock; only it writes.
@@ -45,6 +45,61 @@ impl<'s> Writer<'s> {
         self.store.root.sub(names::NAMESPACES)?.sync()?;
         self.store.root.sync()?;
         self.store.step(ActivateStep::Trust)
+    }
+
+    /// T2, and A6 for what is left behind. The folder goes as a whole, floors and releases with the pin: a namespace that is
+    /// added later under the same name finds nothing of it. `false` if there is none.
+    pub(crate) fn forget(&self, namespace: &NamespaceName) -> Result<bool> {
+        let Some(all) = self.store.root.find(names::NAMESPACES)? else {
+            return Ok(false);
+        };
+        // What an earlier run left that was stopped behind T2.
+        self.clear_removed(&all)?;
+        let Some(folder) = all.find(namespace.as_str())? else {
+            return Ok(false);
+        };
+        // Held until the folder is away: nobody begins to use a release meanwhile.
+        let _leases = self.take_leases(&folder)?;
+        all.rename(namespace.as_str(), &all, names::REMOVED)?;
+        all.sync()?;
+        self.store.step(ActivateStep::Forget)?;
+        self.clear_removed(&all)?;
+        Ok(true)
+    }
+
+    fn clear_removed(&self, all: &Folder) -> Result<()> {
+        if all.kind(names::REMOVED)?.is_none() {
+            return Ok(());
+        }
+        all.remove_tree(names::REMOVED)?;
+        self.store.step(ActivateStep::Collect)
+    }
+
+    /// The leases of all releases of a namespace, which nobody else may hold.
+    fn take_leases(&self, namespace: &Folder) -> Result<Vec<File>> {
+        let mut leases = Vec::new();
+        for model in subfolders::<ModelName>(namespace.find(names::MODELS)?)? {
+            let models = namespace.sub(names::MODELS)?;
+            let Some(releases) = models.sub(model.as_str())?.find(names::RELEASES)? else {
+                continue;
+            };
+            for (name, kind) in releases.entries()? {
+                if kind != Kind::Folder {
+                    continue;
+                }
+                let release = releases.sub(&name)?;
+                match take_lease(&release)? {
+                    Lease::Taken(lease) => leases.push(lease),
+                    Lease::Absent => {}
+                    Lease::Held => {
+                        return Err(StoreError::InUse {
+                            path: release.path().to_owned(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(leases)
     }
 
     /// S1.
@@ -138,18 +193,13 @@ impl<'s> Writer<'s> {
     /// Whether no lease is held on a release. Its lease file goes while the lock is ours, so that whoever opens the folder
     /// later finds no lease to take.
     fn is_free(&self, release: &Folder) -> Result<bool> {
-        let lease = match release.read_file(names::LEASE) {
-            Ok(lease) => lease,
-            Err(e) if e.is_absent() => return Ok(true),
-            Err(e) => return Err(e.into()),
-        };
-        match lease.try_lock() {
-            Ok(()) => {
+        match take_lease(release)? {
+            Lease::Taken(_lease) => {
                 release.remove_file(names::LEASE)?;
                 Ok(true)
             }
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(e)) => Err(io_error("lock", release.path(), e).into()),
+            Lease::Absent => Ok(true),
+            Lease::Held => Ok(false),
         }
     }
 
@@ -169,5 +219,28 @@ impl<'s> Writer<'s> {
             needed,
             available,
         }
+    }
+}
+
+/// What came of asking for a release's lease without sharing it.
+enum Lease {
+    /// Nobody holds it; the lock lasts as long as the file.
+    Taken(File),
+    /// There is none to hold: the release was being removed.
+    Absent,
+    /// Somebody uses the release.
+    Held,
+}
+
+fn take_lease(release: &Folder) -> Result<Lease> {
+    let lease = match release.read_file(names::LEASE) {
+        Ok(lease) => lease,
+        Err(e) if e.is_absent() => return Ok(Lease::Absent),
+        Err(e) => return Err(e.into()),
+    };
+    match lease.try_lock() {
+        Ok(()) => Ok(Lease::Taken(lease)),
+        Err(TryLockError::WouldBlock) => Ok(Lease::Held),
+        Err(TryLockError::Error(e)) => Err(io_error("lock", release.path(), e).into()),
     }
 }
