@@ -10,9 +10,7 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
 use crate::problem::{ApiError, ApiResult};
-
-/// How long a body may stand still. Sending nothing holds a connection and, for uploads, the right to write.
-pub const IDLE: Duration = Duration::from_secs(30);
+use crate::state::AppState;
 
 /// Bytes that are read of a body that is refused.
 const DRAIN: usize = 8 << 20;
@@ -22,9 +20,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// The next piece of a body; `None` at its end.
 ///
 /// # Errors
-/// The connection broke or stood still for [`IDLE`].
-pub async fn next_piece(payload: &mut Payload) -> ApiResult<Option<Bytes>> {
-    match tokio::time::timeout(IDLE, payload.next()).await {
+/// The connection broke, or stood still for longer than `idle`.
+pub async fn next_piece(payload: &mut Payload, idle: Duration) -> ApiResult<Option<Bytes>> {
+    match tokio::time::timeout(idle, payload.next()).await {
         Ok(None) => Ok(None),
         Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
         Ok(Some(Err(error))) => Err(ApiError::new(
@@ -35,15 +33,20 @@ pub async fn next_piece(payload: &mut Payload) -> ApiResult<Option<Bytes>> {
             ProblemKind::BadRequest,
             format!(
                 "expected more of the body within {} seconds, found none",
-                IDLE.as_secs()
+                idle.as_secs()
             ),
-        )),
+        )
+        // Who sends nothing sends nothing to be read to its end, either.
+        .closing()),
     }
 }
 
 /// Reads what is left of a body that is refused, within a bound, so that a client on a kept connection is still in step; beyond
 /// the bound the answer closes the connection. (actix-http stalls a connection whose chunked body was read in part.)
 pub async fn refuse(payload: &mut Payload, error: ApiError) -> ApiError {
+    if error.closes() {
+        return error;
+    }
     let drained = async {
         let mut left = DRAIN;
         while let Some(piece) = payload.next().await {
@@ -61,9 +64,10 @@ pub async fn refuse(payload: &mut Payload, error: ApiError) -> ApiError {
 ///
 /// # Errors
 /// `too-large` beyond the limit; `bad-request` if the body ends early.
-pub async fn bytes(mut payload: Payload, limit: u64) -> ApiResult<Bytes> {
+pub async fn bytes(state: &AppState, mut payload: Payload, limit: u64) -> ApiResult<Bytes> {
+    let idle = state.config.requests.idle();
     let mut all = BytesMut::new();
-    while let Some(piece) = next_piece(&mut payload).await? {
+    while let Some(piece) = next_piece(&mut payload, idle).await? {
         if (all.len() as u64).saturating_add(piece.len() as u64) > limit {
             let detail = format!("expected a body of at most {limit} bytes, found more");
             let error = ApiError::new(ProblemKind::TooLarge, detail);
@@ -78,7 +82,7 @@ pub async fn bytes(mut payload: Payload, limit: u64) -> ApiResult<Bytes> {
 ///
 /// # Errors
 /// `too-large`; `bad-request` if it is not JSON of this form.
-pub async fn json<T: DeserializeOwned>(payload: Payload, limit: u64) -> ApiResult<T> {
-    let bytes = bytes(payload, limit).await?;
+pub async fn json<T: DeserializeOwned>(state: &AppState, payload: Payload, limit: u64) -> ApiResult<T> {
+    let bytes = bytes(state, payload, limit).await?;
     Ok(canonical::read(&bytes, limit)?)
 }

@@ -5,28 +5,65 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
 use url::Url;
 
 /// The registry of Assay: stores and serves model releases that devices verify by themselves.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "assay-server", version, about, after_help = EXAMPLES)]
+pub struct Line {
+    /// Where everything is.
+    #[command(flatten)]
+    pub options: Options,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does instead of serving.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Make another admin token, where all were lost or revoked, and end
+    ///
+    /// Whoever may read and write the data folder and the database may do this. The registry must not run meanwhile.
+    #[command(after_help = "Example:\n  assay-server token --data-dir /var/lib/assay")]
+    Token {
+        /// What it is for, shown in listings
+        #[arg(default_value = "admin, made beside the registry")]
+        label: String,
+    },
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Configuration file (TOML)
-    #[arg(long, env = "ASSAY_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "ASSAY_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Address to listen on; port 0 takes any free port and prints which
-    #[arg(long, env = "ASSAY_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, global = true, env = "ASSAY_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     /// Folder of the database, the blobs and the sealing key, unless their URLs say otherwise
-    #[arg(long, env = "ASSAY_DATA_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "ASSAY_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE
-    #[arg(long, env = "ASSAY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "ASSAY_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub database_url: Option<String>,
     /// file:///PATH, s3://BUCKET/PREFIX, gs://..., az://... ; credentials as AWS_*, GOOGLE_* or AZURE_* variables
-    #[arg(long, env = "ASSAY_STORAGE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "ASSAY_STORAGE_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub storage_url: Option<String>,
 }
 
@@ -34,6 +71,7 @@ const EXAMPLES: &str = "Examples:
   assay-server
   assay-server --listen 0.0.0.0:8750 --data-dir /var/lib/assay
   assay-server --config /etc/assay/server.toml
+  assay-server token --data-dir /var/lib/assay
   AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... assay-server --storage-url s3://models/assay";
 
 /// Text that no log and no `Debug` shows.
@@ -72,6 +110,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Uploads.
     pub uploads: UploadConfig,
+    /// Requests' bodies.
+    pub requests: RequestConfig,
     /// Requests per client.
     pub rate: RateConfig,
     /// Online roles.
@@ -128,6 +168,29 @@ impl Default for UploadConfig {
             sweep_seconds: 3600,
             concurrent: 32,
         }
+    }
+}
+
+/// `[requests]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestConfig {
+    /// Seconds that a body may stand still. Sending nothing holds a connection and, for uploads, the right to write.
+    pub body_idle_seconds: u64,
+}
+
+impl Default for RequestConfig {
+    fn default() -> Self {
+        Self {
+            body_idle_seconds: 30,
+        }
+    }
+}
+
+impl RequestConfig {
+    /// How long a body may stand still.
+    pub const fn idle(&self) -> Duration {
+        Duration::from_secs(self.body_idle_seconds)
     }
 }
 
@@ -226,6 +289,7 @@ struct File {
     database: DatabaseSection,
     storage: StorageSection,
     uploads: UploadConfig,
+    requests: RequestConfig,
     rate: RateConfig,
     signing: SigningSection,
     shutdown: ShutdownConfig,
@@ -379,6 +443,7 @@ impl Config {
         positive("uploads.idle_days", u64::from(file.uploads.idle_days))?;
         positive("uploads.sweep_seconds", file.uploads.sweep_seconds)?;
         positive("uploads.concurrent", file.uploads.concurrent as u64)?;
+        positive("requests.body_idle_seconds", file.requests.body_idle_seconds)?;
         for (what, value) in [
             ("rate.address_per_second", file.rate.address_per_second),
             ("rate.address_burst", file.rate.address_burst),
@@ -403,6 +468,7 @@ impl Config {
             database,
             storage,
             uploads: file.uploads,
+            requests: file.requests,
             rate: file.rate,
             signing,
             shutdown: file.shutdown,
@@ -483,7 +549,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Config, String> {
         let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
-        let options = Options::parse_from(["assay-server"]);
+        let options = Line::parse_from(["assay-server"]).options;
         let environment = [("AWS_SECRET_ACCESS_KEY", "hush"), ("PATH", "/bin")];
         let environment = environment.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
         Config::from_parts(options, file, environment).map_err(|e| e.to_string())
@@ -516,6 +582,7 @@ mod tests {
         for (text, key) in [
             ("[rate]\naddress_burst = 0", "rate.address_burst"),
             ("[uploads]\nidle_days = 0", "uploads.idle_days"),
+            ("[requests]\nbody_idle_seconds = 0", "requests.body_idle_seconds"),
             ("[uploads]\nmax_size = 4398046511105", "uploads.max_size"),
             ("[storage]\nurl = 'no url'", "storage.url"),
         ] {

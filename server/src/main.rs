@@ -2,15 +2,14 @@
 
 use std::process::ExitCode;
 
-use assay_server::config::{Config, LogConfig, Options};
+use assay_server::config::{Command, Config, Line, LogConfig};
 use assay_server::run::{self, RunError};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = Options::parse();
-    match started(options).await {
+    match started(Line::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the registry ends");
@@ -24,12 +23,15 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn started(options: Options) -> Result<(), RunError> {
-    let config = Config::load(options, std::env::vars())?;
+async fn started(line: Line) -> Result<(), RunError> {
+    let config = Config::load(line.options, std::env::vars())?;
     log(&config.log);
     // Two providers are compiled in; rustls wants to be told which. A second call finds the first's and changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    run::serve(config).await
+    match line.command {
+        None => run::serve(config).await,
+        Some(Command::Token { label }) => run::admin_token(config, label).await,
+    }
 }
 
 fn log(config: &LogConfig) {

@@ -10,12 +10,9 @@ use assay_schema::{Sha256Digest, VersionName};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-/// SHA-256 of these bytes.
-pub fn sha256(bytes: &[u8]) -> Sha256Digest {
-    Sha256Digest::new(Sha256::digest(bytes).into())
-}
+/// SHA-256 of bytes in memory.
+pub use assay_verifier::provenance::sha256;
 
 /// A stored TUF file as text: it was read as JSON before it was stored, so it is UTF-8.
 pub fn utf8(bytes: &[u8]) -> String {

@@ -3,18 +3,20 @@
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, HttpServer};
+use assay_schema::api::NewToken;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError};
 use crate::problem::{self, ApiError};
 use crate::rate::{self, Limits};
-use crate::state::{AppState, StartError};
+use crate::state::{AppState, LOCK, StartError};
 use crate::{access, auth, publish, store};
 
 /// How often clients that ask no more are forgotten.
@@ -36,6 +38,12 @@ pub enum RunError {
         address: SocketAddr,
         /// Why not.
         source: std::io::Error,
+    },
+    /// A token for a registry that is not there.
+    #[error("expected a registry's data folder, found none at {}; name it with --data-dir", folder.display())]
+    NoRegistry {
+        /// The folder.
+        folder: PathBuf,
     },
     /// What rooms do when they start.
     #[error("cannot start: {0}")]
@@ -150,6 +158,29 @@ impl Running {
     }
 }
 
+/// Makes an admin token for a registry that does not run, and prints it as [`serve`] prints the first.
+///
+/// # Errors
+/// There is no registry in the data folder, or it runs; the label is no label; the database fails.
+pub async fn admin_token(config: Config, label: String) -> Result<(), RunError> {
+    // A mistyped folder must not become a new registry.
+    if !config.data_dir.join(LOCK).exists() {
+        return Err(RunError::NoRegistry {
+            folder: config.data_dir,
+        });
+    }
+    let state = AppState::open(config).await?;
+    let token = auth::admin_token(&state, label).await?;
+    show(&token)?;
+    Ok(())
+}
+
+fn show(token: &NewToken) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "admin token (shown once): {}", token.secret)?;
+    out.flush()
+}
+
 /// Runs a registry until SIGTERM or SIGINT. Prints two lines that programs may wait for: the first admin token, once, at the
 /// first start; and where it listens.
 ///
@@ -158,11 +189,10 @@ impl Running {
 pub async fn serve(config: Config) -> Result<(), RunError> {
     let state = AppState::open(config).await?;
     let running = start(state).await?;
-    let token = auth::first_token(&running.state).await?;
-    let mut out = std::io::stdout().lock();
-    if let Some(token) = token {
-        writeln!(out, "admin token (shown once): {}", token.secret)?;
+    if let Some(token) = auth::first_token(&running.state).await? {
+        show(&token)?;
     }
+    let mut out = std::io::stdout().lock();
     writeln!(out, "listening on http://{}", running.address)?;
     out.flush()?;
     drop(out);

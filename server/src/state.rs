@@ -21,6 +21,9 @@ use crate::tasks::Tasks;
 /// Bytes of check bundles that are kept.
 const BUNDLES: usize = 16 << 20;
 
+/// The file in the data folder that a running registry holds locked.
+pub(crate) const LOCK: &str = "lock";
+
 /// The registry's parts. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AppState {
@@ -99,7 +102,7 @@ impl AppState {
             source,
         };
         std::fs::create_dir_all(&config.data_dir).map_err(folder)?;
-        let lock = std::fs::File::create(config.data_dir.join("lock")).map_err(folder)?;
+        let lock = std::fs::File::create(config.data_dir.join(LOCK)).map_err(folder)?;
         lock.try_lock().map_err(|why| match why {
             std::fs::TryLockError::WouldBlock => StartError::InUse {
                 folder: config.data_dir.clone(),

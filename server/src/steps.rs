@@ -1,4 +1,4 @@
-//! The durable steps of upload and publish, as `ARCHITECTURE.md` numbers them: a step that is not here may not write.
+//! The durable steps of upload, publish and administration, as `ARCHITECTURE.md` numbers them: a step that is not here may not write.
 //!
 //! Each step is a function of its own that writes once and then calls [`Steps::done`]. A test stops there, or the process ends
 //! there, and the next request must go on from what was written.
@@ -26,6 +26,12 @@ pub enum Step {
     P2,
     /// New metadata, releases published.
     P3,
+    /// Insert a token's row.
+    N1,
+    /// Revoke a token.
+    N2,
+    /// Insert a namespace's online keys.
+    N3,
 }
 
 impl Step {
@@ -33,11 +39,15 @@ impl Step {
     pub const UPLOAD: [Self; 6] = [Self::U1, Self::U2, Self::U3, Self::U4, Self::U5, Self::U6];
     /// The steps of a publication in order.
     pub const PUBLISH: [Self; 3] = [Self::P1, Self::P2, Self::P3];
+    /// The steps that stand by themselves.
+    pub const ADMINISTER: [Self; 3] = [Self::N1, Self::N2, Self::N3];
 
     /// What the step writes.
     pub const fn writes(self) -> Writes {
         match self {
-            Self::U1 | Self::U3 | Self::U5 | Self::P2 | Self::P3 => Writes::Transaction,
+            Self::U1 | Self::U3 | Self::U5 | Self::P2 | Self::P3 | Self::N1 | Self::N2 | Self::N3 => {
+                Writes::Transaction
+            }
             Self::U2 | Self::U4 | Self::P1 => Writes::Object,
             Self::U6 => Writes::Deletion,
         }

@@ -12,7 +12,7 @@ use actix_web::web::{self, ServiceConfig};
 pub use caller::Caller;
 pub(crate) use caller::presented;
 pub use secret::NoRandomness;
-pub use tokens::first_token;
+pub use tokens::{admin_token, first_token};
 
 /// Wires `/v1/tokens`.
 pub fn configure(cfg: &mut ServiceConfig) {

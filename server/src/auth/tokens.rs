@@ -12,6 +12,7 @@ use crate::page::PageQuery;
 use crate::persistence::{NewTokenRecord, TokenRecord};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::{AppState, State};
+use crate::steps::Step;
 
 /// Characters of a label.
 const MAX_LABEL: usize = 200;
@@ -29,16 +30,10 @@ pub(super) async fn list(state: State, caller: Caller, query: Query<PageQuery>) 
 pub(super) async fn create(state: State, caller: Caller, payload: Payload) -> ApiResult {
     // Nobody's body is read who could make no token at all.
     caller.require(Scope::Admin, caller.namespace())?;
-    let asked: CreateToken = body::json(payload, MAX_JSON_BODY).await?;
+    let asked: CreateToken = body::json(&state, payload, MAX_JSON_BODY).await?;
     // An admin of one namespace makes tokens for that namespace.
     caller.require(Scope::Admin, asked.namespace.as_ref())?;
-    if asked.label.is_empty()
-        || asked.label.chars().count() > MAX_LABEL
-        || asked.label.chars().any(char::is_control)
-    {
-        let detail = format!("label: expected 1 to {MAX_LABEL} characters without control characters");
-        return Err(ApiError::new(ProblemKind::BadRequest, detail));
-    }
+    check_label(&asked.label)?;
     if let Some(end) = asked.expires.filter(|end| *end <= state.clock.now()) {
         return Err(ApiError::new(
             ProblemKind::BadRequest,
@@ -63,6 +58,7 @@ pub(super) async fn revoke(state: State, caller: Caller, id: Path<String>) -> Ap
         caller.require(Scope::Admin, None)?;
     }
     if known && state.db.revoke_token(&id, state.clock.now()).await? {
+        state.steps.done(Step::N2)?;
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(ApiError::not_found("such token"))
@@ -77,13 +73,30 @@ pub async fn first_token(state: &AppState) -> ApiResult<Option<NewToken>> {
     if state.db.has_tokens().await? {
         return Ok(None);
     }
+    admin_token(state, "first admin".to_owned()).await.map(Some)
+}
+
+/// A new admin token for the whole registry, which does not expire.
+///
+/// # Errors
+/// The label is no label, the database fails, or there is no randomness.
+pub async fn admin_token(state: &AppState, label: String) -> ApiResult<NewToken> {
+    check_label(&label)?;
     let asked = CreateToken {
-        label: "first admin".to_owned(),
+        label,
         scope: Scope::Admin,
         namespace: None,
         expires: None,
     };
-    add(state, asked).await.map(Some)
+    add(state, asked).await
+}
+
+fn check_label(label: &str) -> ApiResult<()> {
+    if (1..=MAX_LABEL).contains(&label.chars().count()) && !label.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let detail = format!("label: expected 1 to {MAX_LABEL} characters without control characters");
+    Err(ApiError::new(ProblemKind::BadRequest, detail))
 }
 
 async fn add(state: &AppState, asked: CreateToken) -> ApiResult<NewToken> {
@@ -100,6 +113,7 @@ async fn add(state: &AppState, asked: CreateToken) -> ApiResult<NewToken> {
             expires: asked.expires,
         })
         .await?;
+    state.steps.done(Step::N1)?;
     Ok(NewToken {
         secret: fresh.text,
         token,

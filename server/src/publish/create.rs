@@ -32,6 +32,7 @@ pub async fn keys(state: &AppState, namespace: &NamespaceName) -> Result<OnlineK
     if found.is_empty() {
         let made = online::make(state.seal.key().map_err(OnlineError::Seal)?, namespace)?;
         found = state.db.reserve_online_keys(namespace, made).await?;
+        state.steps.done(Step::N3)?;
     }
     Ok(online::publics(namespace, &found)?)
 }

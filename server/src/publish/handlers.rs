@@ -65,7 +65,7 @@ pub async fn create_namespace(
 ) -> ApiResult {
     let namespace: NamespaceName = path.into_inner().parse()?;
     caller.require(Scope::Admin, Some(&namespace))?;
-    let request: CreateNamespace = body::json(payload, MAX_PUBLICATION).await?;
+    let request: CreateNamespace = body::json(&state, payload, MAX_PUBLICATION).await?;
     let created = create::create(&state, &namespace, request, state.clock.now()).await?;
     let mut answer = if created.new {
         HttpResponse::Created()
@@ -110,7 +110,7 @@ pub async fn put_release(
     let (namespace, model, version): (NamespaceName, ModelName, VersionName) =
         (namespace.parse()?, model.parse()?, version.parse()?);
     caller.publishes(&state, &namespace).await?;
-    let bytes = body::bytes(payload, MAX_MANIFEST).await?;
+    let bytes = body::bytes(&state, payload, MAX_MANIFEST).await?;
     let put = candidate::put(&state, &namespace, &model, &version, bytes, state.clock.now()).await?;
     let mut answer = if put.changed {
         HttpResponse::Created()
@@ -150,7 +150,7 @@ pub async fn publish_metadata(
 ) -> ApiResult {
     let namespace: NamespaceName = path.into_inner().parse()?;
     caller.publishes(&state, &namespace).await?;
-    let publication: Publication = body::json(payload, MAX_PUBLICATION).await?;
+    let publication: Publication = body::json(&state, payload, MAX_PUBLICATION).await?;
     let published = commit::publish(&state, &namespace, publication, state.clock.now()).await?;
     Ok(HttpResponse::Ok().json(published))
 }

@@ -24,7 +24,7 @@ const OFFSET: &str = "Upload-Offset";
 pub(super) async fn start(state: State, caller: Caller, path: Path<String>, payload: Payload) -> ApiResult {
     let namespace: NamespaceName = path.parse()?;
     caller.publishes(&state, &namespace).await?;
-    let asked: StartUpload = body::json(payload, MAX_JSON_BODY).await?;
+    let asked: StartUpload = body::json(&state, payload, MAX_JSON_BODY).await?;
     if asked.size > state.config.uploads.max_size {
         let detail = format!(
             "size: expected at most {}, found {}",

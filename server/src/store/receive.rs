@@ -1,5 +1,7 @@
 //! Taking an upload's bytes in: U2 and U3, again and again.
 
+use std::time::Duration;
+
 use actix_web::web::Payload;
 use assay_schema::api::UploadInfo;
 use assay_schema::limits::MAX_UPLOAD_PART;
@@ -31,7 +33,7 @@ pub(super) async fn receive(
     let most = upload.size.saturating_sub(upload.offset).min(MAX_UPLOAD_PART);
     let (pieces, received) = mpsc::channel(WAITING);
     let writer = state.tasks.spawn(write(state.clone(), lease, upload, received));
-    let pumped = pump(&mut payload, most, &pieces).await;
+    let pumped = pump(&mut payload, state.config.requests.idle(), most, &pieces).await;
     drop(pieces);
     let written = writer.await.map_err(ApiError::internal)?;
     // The writer's error explains why the pump stopped; without one, the body's does.
@@ -41,9 +43,14 @@ pub(super) async fn receive(
     }
 }
 
-async fn pump(payload: &mut Payload, most: u64, pieces: &mpsc::Sender<Bytes>) -> ApiResult<()> {
+async fn pump(
+    payload: &mut Payload,
+    idle: Duration,
+    most: u64,
+    pieces: &mpsc::Sender<Bytes>,
+) -> ApiResult<()> {
     let mut left = most;
-    while let Some(piece) = body::next_piece(payload).await? {
+    while let Some(piece) = body::next_piece(payload, idle).await? {
         left = left
             .checked_sub(piece.len() as u64)
             .ok_or_else(|| too_large(most))?;

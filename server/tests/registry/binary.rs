@@ -90,6 +90,59 @@ async fn the_admin_token_is_shown_once_and_a_signal_stops_in_order() {
     }
 }
 
+fn server(args: &[&str], data: &Path) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_assay-server"));
+    command.args(args).arg("--data-dir").arg(data).output().unwrap()
+}
+
+#[tokio::test]
+async fn a_registry_whose_admin_tokens_are_all_gone_gets_another() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let absent = server(&["token"], &data);
+    let text = String::from_utf8_lossy(&absent.stderr).into_owned();
+    assert!(!absent.status.success() && text.contains("--data-dir"), "{text}");
+    assert!(!data.exists(), "a mistyped folder became a registry");
+
+    let process = Process::start(folder.path(), "");
+    let first = process.token().unwrap().to_owned();
+    let (client, url) = (reqwest::Client::new(), format!("{}/v1/tokens", process.url()));
+    let id = first.split('_').nth(1).unwrap();
+    let revoked = client
+        .delete(format!("{url}/{id}"))
+        .bearer_auth(&first)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(revoked.status(), 204);
+    let busy = server(&["token"], &data);
+    assert!(!busy.status.success());
+    assert!(String::from_utf8_lossy(&busy.stderr).contains("found another registry"));
+    drop(process);
+
+    assert!(
+        !server(&["token", ""], &data).status.success(),
+        "a token without a label"
+    );
+    let made = server(&["token", "after the loss"], &data);
+    let text = String::from_utf8(made.stdout).unwrap();
+    let secret = text
+        .trim_end()
+        .strip_prefix("admin token (shown once): ")
+        .unwrap();
+    let process = Process::start(folder.path(), "");
+    assert!(process.token().is_none());
+    let listed = client
+        .get(format!("{}/v1/tokens", process.url()))
+        .bearer_auth(secret);
+    let listed = listed.send().await.unwrap().text().await.unwrap();
+    assert!(
+        listed.contains("after the loss") && !listed.contains("first admin"),
+        "{listed}"
+    );
+}
+
 #[test]
 fn a_second_registry_in_the_same_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();

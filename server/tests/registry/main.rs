@@ -7,10 +7,12 @@
     unreachable_pub
 )]
 
+mod administer;
 mod answers;
 mod binary;
 mod dedup;
 mod faulty;
+mod idle;
 mod raw;
 mod refusals;
 mod resume;

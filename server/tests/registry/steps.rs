@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use assay_schema::ChunkIndex;
 use assay_schema::api::Visibility;
+use assay_server::auth;
 use assay_server::state::AppState;
 use assay_server::steps::{Observer, Step, Steps, Stopped, Writes};
 use assay_server::store;
@@ -14,20 +15,20 @@ use jiff::{SignedDuration, Timestamp};
 use super::support::{MIB, Registry, config, open, sample, sha256};
 
 /// Writes down every step, and stops everything behind the one of this number.
-struct Witness {
+pub struct Witness {
     seen: Mutex<Vec<Step>>,
     stop_behind: AtomicUsize,
 }
 
 impl Witness {
-    fn new(stop_behind: usize) -> Arc<Self> {
+    pub fn new(stop_behind: usize) -> Arc<Self> {
         Arc::new(Self {
             seen: Mutex::default(),
             stop_behind: AtomicUsize::new(stop_behind),
         })
     }
 
-    fn seen(&self) -> Vec<Step> {
+    pub fn seen(&self) -> Vec<Step> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -45,20 +46,26 @@ impl Observer for Witness {
 }
 
 /// What a state wrote so far: transactions, objects, deletions.
-fn written(state: &AppState) -> [u64; 3] {
+pub fn written(state: &AppState) -> [u64; 3] {
     let objects = state.blobs.count();
     [state.db.writes().get(), objects.puts(), objects.deletes()]
 }
 
-fn allowed(steps: &[Step]) -> [u64; 3] {
+/// What these steps may write.
+pub fn allowed(steps: &[Step]) -> [u64; 3] {
     [Writes::Transaction, Writes::Object, Writes::Deletion]
         .map(|kind| steps.iter().filter(|step| step.writes() == kind).count() as u64)
 }
 
-async fn watched(folder: &std::path::Path, witness: &Arc<Witness>, token: Option<String>) -> Registry {
+/// A registry whose steps are watched, but for the one that makes its first token.
+pub async fn watched(folder: &std::path::Path, witness: &Arc<Witness>, token: Option<String>) -> Registry {
     let mut state = open(config(folder)).await;
+    let token = match token {
+        Some(token) => token,
+        None => auth::first_token(&state).await.unwrap().unwrap().secret,
+    };
     state.steps = Steps::observed_by(Arc::clone(witness) as Arc<dyn Observer>);
-    Registry::with(state, token).await
+    Registry::with(state, Some(token)).await
 }
 
 /// An upload as a publisher does it, who gives up when the registry fails.
