@@ -165,10 +165,17 @@ def openssl_rate():
 
 
 def verify(world):
-    """Local verification, page cache warm."""
+    """Local verification, page cache warm: one large file, and the same bytes as four files that a peer can share out."""
     size = float(os.environ.get("BENCH_MODEL", "2"))
-    shards = 4
-    folder = world.work / "model"
+    rate = openssl_rate()
+    row("openssl speed -evp sha256, 16 KiB, one core", f"{rate / 1e9:.2f} GB/s")
+    for shards in (1, 4):
+        verify_shards(world, size, shards, rate)
+
+
+def verify_shards(world, size, shards, rate):
+    model = f"verify-{shards}"
+    folder = world.work / model
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     for i in range(shards):
@@ -176,39 +183,42 @@ def verify(world):
             for _ in range(int(size * GIB / shards) // (16 * MIB)):
                 file.write(os.urandom(16 * MIB))
     total = sum(p.stat().st_size for p in folder.iterdir())
-    world.assay("publish", folder, "bench/model@1.0.0")
-    world.assay("pull", "bench/model")
+    what = f"{total / GIB:.1f} GiB in {shards} file{'s' if shards > 1 else ''}"
+    world.assay("publish", folder, f"bench/{model}@1.0.0")
+    shutil.rmtree(folder)
+    world.assay("pull", f"bench/{model}")
     content = content_of(Path(world.env["ASSAY_STORE"]))
     warm(content)
-    rate = openssl_rate()
-    took, used = best(BIN / "assay", "verify", "bench/model", env=world.env)
+    took, used = best(BIN / "assay", "verify", f"bench/{model}", env=world.env)
     ours = total / took
-    row("openssl speed -evp sha256, 16 KiB, one core", f"{rate / 1e9:.2f} GB/s")
     ceiling = rate * CORES
     row(
-        f"assay verify, {total / GIB:.1f} GiB release by chunks",
+        f"assay verify, release by chunks, {what}",
         f"{ours / 1e9:.2f} GB/s",
         f"{ours / ceiling:.2f} x openssl x {CORES} cores",
         ">= 0.85",
         ours / ceiling >= 0.85,
     )
-    # openssl counts its own processor time, so this ratio holds on a busy machine too.
-    row("the same, by processor time", f"{total / used / 1e9:.2f} GB per CPU second", f"{total / used / rate:.2f} x openssl")
+    # Both count their own processor time, so this ratio holds on a busy machine too.
+    row("  the same, by processor time", f"{total / used / 1e9:.2f} GB per CPU second", f"{total / used / rate:.2f} x openssl")
 
     model_signing = Path(sys.executable).parent / "model_signing"
-    key, public, signature = (world.work / n for n in ("oms.key", "oms.pub", "oms.sig"))
+    key, public, signature = (world.work / f"{model}.{n}" for n in ("key", "pub", "sig"))
     run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
     run("openssl", "ec", "-in", key, "-pubout", "-out", public)
     run(model_signing, "sign", "key", content, "--private_key", key, "--signature", signature)
     warm(content)
     took, used = best(model_signing, "verify", "key", content, "--signature", signature, "--public_key", public)
     theirs = total / took
-    row("model_signing verify key, same files", f"{theirs / 1e9:.2f} GB/s", f"{total / used / 1e9:.2f} GB per CPU second")
-    row("assay verify over model_signing verify", f"{ours / theirs:.1f} x", "", ">= 3", ours / theirs >= 3)
+    row(f"model_signing verify key, {what}", f"{theirs / 1e9:.2f} GB/s", f"{total / used / 1e9:.2f} GB per CPU second")
+    # It hashes each file on one thread, so only one large file shows what a device waits for at worst.
+    ratio = ours / theirs
+    goal = {"goal": ">= 3", "met": ratio >= 3} if shards == 1 else {}
+    row("  assay verify over model_signing verify", f"{ratio:.1f} x", **goal)
     took, _ = best(BIN / "assay", "verify", content, "--signature", signature, "--public-key", public, env=world.env)
     foreign = total / took
     row(
-        "assay verify of the same foreign signature, whole files",
+        f"assay verify of the foreign signature, whole files, {what}",
         f"{foreign / 1e9:.2f} GB/s",
         f"{foreign / theirs:.1f} x model_signing, {foreign / ceiling:.2f} x openssl x {CORES} cores",
     )
