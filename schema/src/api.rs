@@ -2,7 +2,7 @@
 //!
 //! | request | body | answer |
 //! |---|---|---|
-//! | `POST /v1/namespaces/{ns}/keys` | - | [`OnlineKeys`] |
+//! | `POST /v1/namespaces/{ns}/keys[?next=true]` | - | [`OnlineKeys`] |
 //! | `PUT /v1/namespaces/{ns}` | [`CreateNamespace`] | [`NamespaceInfo`] |
 //! | `GET /v1/namespaces` | - | [`Page`] of [`NamespaceInfo`] |
 //! | `GET /v1/namespaces/{ns}` | - | [`NamespaceInfo`] |

@@ -111,7 +111,10 @@ impl Root {
     }
 
     /// Checks what root metadata must not do, whoever wrote it.
-    fn check(&self) -> Result<(), MetadataError> {
+    ///
+    /// # Errors
+    /// As [`Root::new`].
+    pub fn check(&self) -> Result<(), MetadataError> {
         let mut seen: BTreeMap<PublicKey, &str> = BTreeMap::new();
         for role in TopRole::ALL {
             for (point, key_id) in self.role(role)?.check(role.as_str())? {

@@ -22,6 +22,9 @@ use super::types::{
 
 type Result<T> = std::result::Result<T, DatabaseError>;
 
+/// Stands behind the role's name of a key that no root lists yet.
+const NEXT: &str = ".next";
+
 /// The top-level roles, whose versions a namespace shows.
 const TOP_LEVEL: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
 
@@ -36,8 +39,29 @@ impl Database {
         namespace: &NamespaceName,
         candidates: Vec<OnlineKey>,
     ) -> Result<Vec<OnlineKey>> {
-        let found = self.online_keys(namespace).await?;
-        if !found.is_empty() {
+        self.reserve_keys(namespace, candidates, "").await
+    }
+
+    /// Stores the online keys that a later root may list, unless there are some: the first keys win.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn reserve_next_online_keys(
+        &self,
+        namespace: &NamespaceName,
+        candidates: Vec<OnlineKey>,
+    ) -> Result<Vec<OnlineKey>> {
+        self.reserve_keys(namespace, candidates, NEXT).await
+    }
+
+    async fn reserve_keys(
+        &self,
+        namespace: &NamespaceName,
+        candidates: Vec<OnlineKey>,
+        suffix: &str,
+    ) -> Result<Vec<OnlineKey>> {
+        let found = self.keys_named(namespace, suffix).await?;
+        if found.len() >= candidates.len() {
             return Ok(found);
         }
         let rows = candidates
@@ -45,7 +69,7 @@ impl Database {
             .map(|key| {
                 Ok(online_key::ActiveModel {
                     namespace: Set(namespace.to_string()),
-                    role: Set(key.role.name().to_owned()),
+                    role: Set(format!("{}{suffix}", key.role.name())),
                     public: Set(serde_json::to_string(&key.public)
                         .map_err(|e| DatabaseError::corrupt("online_keys.public", "a TUF key", e))?),
                     sealed: Set(key.sealed),
@@ -58,7 +82,7 @@ impl Database {
             .exec_without_returning(&transaction)
             .await?;
         self.commit(transaction).await?;
-        self.online_keys(namespace).await
+        self.keys_named(namespace, suffix).await
     }
 
     /// Whether any namespace has online keys.
@@ -74,17 +98,31 @@ impl Database {
     /// # Errors
     /// The database fails.
     pub async fn online_keys(&self, namespace: &NamespaceName) -> Result<Vec<OnlineKey>> {
+        self.keys_named(namespace, "").await
+    }
+
+    /// The online keys that a later root may list, by role; empty if none were reserved.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn next_online_keys(&self, namespace: &NamespaceName) -> Result<Vec<OnlineKey>> {
+        self.keys_named(namespace, NEXT).await
+    }
+
+    async fn keys_named(&self, namespace: &NamespaceName, suffix: &str) -> Result<Vec<OnlineKey>> {
         let rows = online_key::Entity::find()
             .filter(online_key::Column::Namespace.eq(namespace.as_str()))
             .order_by_asc(online_key::Column::Role)
             .all(&self.read)
             .await?;
         rows.into_iter()
+            .filter(|row| row.role.ends_with(NEXT) != suffix.is_empty())
             .map(|row| {
+                let name = row.role.trim_end_matches(NEXT);
                 Ok(OnlineKey {
                     role: [OnlineRole::Snapshot, OnlineRole::Timestamp]
                         .into_iter()
-                        .find(|role| role.name() == row.role)
+                        .find(|role| role.name() == name)
                         .ok_or_else(|| {
                             DatabaseError::corrupt("online_keys.role", "snapshot or timestamp", &row.role)
                         })?,
@@ -270,6 +308,24 @@ impl Database {
         publish: &[PublishRelease],
         now: Timestamp,
     ) -> Result<u64> {
+        self.commit_rotation(name, expected, files, publish, &[], now)
+            .await
+    }
+
+    /// As [`Database::commit_publication`]; besides, the next key of each of these online roles replaces its present one, in the
+    /// same transaction as the root that lists it.
+    ///
+    /// # Errors
+    /// As [`Database::commit_publication`]; [`DatabaseError::Conflict`] also if a role has no next key.
+    pub async fn commit_rotation(
+        &self,
+        name: &NamespaceName,
+        expected: u64,
+        files: Vec<NewMetadata>,
+        publish: &[PublishRelease],
+        promote: &[OnlineRole],
+        now: Timestamp,
+    ) -> Result<u64> {
         let transaction = self.begin().await?;
         let swapped = namespace::Entity::update_many()
             .col_expr(
@@ -286,6 +342,11 @@ impl Database {
         insert_metadata(&transaction, name, files).await?;
         for entry in publish {
             publish_release(&transaction, name, entry, now).await?;
+        }
+        for role in promote {
+            if !promote_key(&transaction, name, *role).await? {
+                return Err(DatabaseError::Conflict { expected });
+            }
         }
         self.commit(transaction).await?;
         Ok(expected.saturating_add(1))
@@ -451,6 +512,29 @@ async fn insert_metadata<C: ConnectionTrait>(
             .await?;
     }
     Ok(())
+}
+
+/// The role's next key takes the place of its present one; false if there is no next key.
+async fn promote_key<C: ConnectionTrait>(
+    connection: &C,
+    name: &NamespaceName,
+    role: OnlineRole,
+) -> Result<bool> {
+    let of = |role: String| {
+        Condition::all()
+            .add(online_key::Column::Namespace.eq(name.as_str()))
+            .add(online_key::Column::Role.eq(role))
+    };
+    online_key::Entity::delete_many()
+        .filter(of(role.name().to_owned()))
+        .exec(connection)
+        .await?;
+    let moved = online_key::Entity::update_many()
+        .col_expr(online_key::Column::Role, Expr::value(role.name()))
+        .filter(of(format!("{}{NEXT}", role.name())))
+        .exec(connection)
+        .await?;
+    Ok(moved.rows_affected == 1)
 }
 
 async fn publish_release<C: ConnectionTrait>(

@@ -1,4 +1,4 @@
-//! Publications: new targets files and the releases that they make visible, in one compare-and-swap (P3).
+//! Publications: new targets files, the releases that they make visible, the next root, in one compare-and-swap (P3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +7,15 @@ use assay_schema::api::{Publication, Published, RoleState};
 use assay_schema::{ModelName, NamespaceName};
 use jiff::Timestamp;
 
-use super::decide::{self, NewRelease, NewRole, Standing};
+use super::decide::{self, NewRelease, NewRole, Sent, Standing};
 use super::error::PublishError;
-use super::online::{Lifetimes, OnlineError, OnlineFiles, OnlineSigner, new_metadata};
+use super::online::{self, Lifetimes, OnlineError, OnlineFiles, OnlineSigner, new_metadata};
 use super::proposal::{Present, Proposal};
 use super::trust;
 use crate::metadata::TargetsFile;
-use crate::persistence::{DatabaseError, MetadataFile, NamespaceRecord, NewMetadata, PublishRelease};
+use crate::persistence::{
+    DatabaseError, MetadataFile, NamespaceRecord, NewMetadata, OnlineKey, OnlineRole, PublishRelease,
+};
 use crate::state::AppState;
 use crate::steps::Step;
 
@@ -58,7 +60,7 @@ async fn find(state: &AppState, namespace: &NamespaceName) -> Result<NamespaceRe
 async fn attempt(
     state: &AppState,
     record: NamespaceRecord,
-    sent: &[NewRole],
+    sent: &Sent,
     now: Timestamp,
 ) -> Result<Published, PublishError> {
     let present = Present::read(state, record).await?;
@@ -67,7 +69,7 @@ async fn attempt(
         return answer(state, namespace, sent, present.states).await;
     }
     if decide::compare(sent, &present.states)? == Standing::Stale {
-        let named = |role: &String| sent.iter().any(|s| s.name == *role);
+        let named = |role: &String| sent.files().any(|s| s.name == *role);
         let current = present
             .states
             .into_iter()
@@ -76,7 +78,7 @@ async fn attempt(
         return Err(PublishError::Stale { current });
     }
     let mut releases = Vec::new();
-    for role in sent {
+    for role in &sent.roles {
         let before = before(
             state,
             namespace,
@@ -87,17 +89,19 @@ async fn attempt(
         releases.extend(role.new_releases(before.as_ref())?);
     }
     check_candidates(state, namespace, &releases).await?;
-    let blobs = trust::find(state, namespace, sent, &[]).await?;
+    let blobs = trust::find(state, namespace, &sent.roles, &[]).await?;
 
-    let signer = signer(state, &present.record).await?;
+    let (signer, promoted) = signer_under(state, &present.record, sent).await?;
     let changed = sent
+        .roles
         .iter()
         .map(|r| (r.name.as_str(), FileMeta::of(r.file.version, r.bytes.as_bytes())));
     let online = signer.next(&present.snapshot, &present.timestamp, changed, now)?;
     let proposal = Proposal {
         state,
         present: &present,
-        sent,
+        root: sent.root.as_ref(),
+        sent: &sent.roles,
         releases: &releases,
         online: &online,
         blobs: &blobs,
@@ -127,7 +131,14 @@ async fn attempt(
     // P3
     state
         .db
-        .commit_publication(namespace, present.record.revision, files, &publish, now)
+        .commit_rotation(
+            namespace,
+            present.record.revision,
+            files,
+            &publish,
+            &promoted,
+            now,
+        )
         .await?;
     state.steps.done(Step::P3)?;
     answer(state, namespace, sent, states).await
@@ -151,14 +162,36 @@ pub(super) async fn current(
 
 /// Opens the namespace's online keys.
 pub(super) async fn signer(state: &AppState, record: &NamespaceRecord) -> Result<OnlineSigner, PublishError> {
-    let keys = state.db.online_keys(&record.name).await?;
+    open(state, record, &state.db.online_keys(&record.name).await?)
+}
+
+/// Opens the online keys that a publication's root lists, or the present ones; and the roles whose next key it lists.
+async fn signer_under(
+    state: &AppState,
+    record: &NamespaceRecord,
+    sent: &Sent,
+) -> Result<(OnlineSigner, Vec<OnlineRole>), PublishError> {
+    let Some(root) = &sent.root else {
+        return Ok((signer(state, record).await?, Vec::new()));
+    };
+    let present = state.db.online_keys(&record.name).await?;
+    let next = state.db.next_online_keys(&record.name).await?;
+    let listed = online::listed(&root.file, present, next)?;
+    Ok((open(state, record, &listed.keys)?, listed.promoted))
+}
+
+fn open(
+    state: &AppState,
+    record: &NamespaceRecord,
+    keys: &[OnlineKey],
+) -> Result<OnlineSigner, PublishError> {
     let seal = state.seal.key().map_err(OnlineError::Seal)?;
     let lifetimes = Lifetimes::from(&state.config.signing);
     Ok(OnlineSigner::open(
         seal,
         &record.name,
         record.identity,
-        &keys,
+        keys,
         lifetimes,
     )?)
 }
@@ -167,13 +200,10 @@ pub(super) async fn signer(state: &AppState, record: &NamespaceRecord) -> Result
 async fn published_before(
     state: &AppState,
     namespace: &NamespaceName,
-    sent: &[NewRole],
+    sent: &Sent,
 ) -> Result<bool, PublishError> {
-    for role in sent {
-        let stored = state
-            .db
-            .metadata(namespace, &role.name, role.file.version)
-            .await?;
+    for role in sent.files() {
+        let stored = state.db.metadata(namespace, role.name, role.version).await?;
         if stored.is_none_or(|file| file.sha256 != role.sha256) {
             return Ok(false);
         }
@@ -200,16 +230,16 @@ async fn before(
 async fn answer(
     state: &AppState,
     namespace: &NamespaceName,
-    sent: &[NewRole],
+    sent: &Sent,
     mut states: BTreeMap<String, RoleState>,
 ) -> Result<Published, PublishError> {
     let mut releases = Vec::new();
-    for role in sent {
+    for role in &sent.roles {
         let before = before(state, namespace, role, Some(role.file.version - 1)).await?;
         releases.extend(role.new_releases(before.as_ref())?.into_iter().map(|r| r.version));
     }
     states.retain(|role, _| {
-        matches!(role.as_str(), "snapshot" | "timestamp") || sent.iter().any(|s| s.name == *role)
+        matches!(role.as_str(), "snapshot" | "timestamp") || sent.files().any(|s| s.name == *role)
     });
     Ok(Published {
         roles: states,
@@ -257,14 +287,9 @@ async fn check_candidates(
     Ok(())
 }
 
-fn files(sent: &[NewRole], online: OnlineFiles) -> Vec<NewMetadata> {
-    let signed = sent.iter().map(|r| {
-        new_metadata(
-            &r.name,
-            r.file.version,
-            r.bytes.clone().into_bytes(),
-            r.file.expires,
-        )
-    });
+fn files(sent: &Sent, online: OnlineFiles) -> Vec<NewMetadata> {
+    let signed = sent
+        .files()
+        .map(|f| new_metadata(f.name, f.version, f.bytes.as_bytes().to_vec(), f.expires));
     signed.chain(online.snapshot).chain([online.timestamp]).collect()
 }

@@ -37,6 +37,25 @@ pub async fn keys(state: &AppState, namespace: &NamespaceName) -> Result<OnlineK
     Ok(online::publics(namespace, &found)?)
 }
 
+/// The public halves of the keys that become a namespace's online keys when a root that lists them is published; they are made
+/// when they are first asked for.
+///
+/// # Errors
+/// There is no such namespace, or the keys cannot be made, sealed or stored.
+pub async fn next_keys(state: &AppState, namespace: &NamespaceName) -> Result<OnlineKeys, PublishError> {
+    if state.db.namespace(namespace).await?.is_none() {
+        return Err(PublishError::NoNamespace(namespace.clone()));
+    }
+    let mut found = state.db.next_online_keys(namespace).await?;
+    // A root may have taken one of the two only: the other is still the next one.
+    if found.len() < 2 {
+        let made = online::make(state.seal.key().map_err(OnlineError::Seal)?, namespace)?;
+        found = state.db.reserve_next_online_keys(namespace, made).await?;
+        state.steps.done(Step::N3)?;
+    }
+    Ok(online::publics(namespace, &found)?)
+}
+
 /// Creates a namespace, after the device's own verifier has judged what it would see.
 ///
 /// # Errors
@@ -85,6 +104,7 @@ pub async fn create(
         .map(|s| utf8(&s.bytes))
         .unwrap_or_default();
     let top = TopLevel {
+        root: None,
         timestamp: &utf8(&online.timestamp.bytes),
         snapshot: &snapshot,
         targets: &request.targets,

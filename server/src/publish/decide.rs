@@ -9,11 +9,14 @@ use assay_schema::api::{Publication, RoleState};
 use assay_schema::limits::MAX_TRUST_TARGET;
 use assay_schema::tuf::ModelRole;
 use assay_schema::{Sha256Digest, VersionName};
+use jiff::Timestamp;
 
-use crate::metadata::{self, BadMetadata, Target, TargetsFile, sha256};
+use crate::metadata::{self, BadMetadata, RootFile, Target, TargetsFile, sha256};
 
 /// The top-level targets role.
 pub const TARGETS: &str = "targets";
+/// The root role.
+pub const ROOT: &str = "root";
 
 /// A role whose files publishers sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,69 @@ pub struct NewRole {
     pub file: TargetsFile,
 }
 
+/// The next root that a publication brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRoot {
+    /// The exact bytes.
+    pub bytes: String,
+    /// SHA-256 of the bytes.
+    pub sha256: Sha256Digest,
+    /// SHA-256 of the root that it replaces.
+    pub parent: Option<Sha256Digest>,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// What it says.
+    pub file: RootFile,
+}
+
+/// What a publication brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The next root, if it rotates.
+    pub root: Option<NewRoot>,
+    /// Targets files.
+    pub roles: Vec<NewRole>,
+}
+
+/// What all files of a publication have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct SentFile<'a> {
+    /// The role's name.
+    pub name: &'a str,
+    /// The version.
+    pub version: u64,
+    /// The exact bytes.
+    pub bytes: &'a str,
+    /// SHA-256 of the bytes.
+    pub sha256: Sha256Digest,
+    /// SHA-256 of the file that it replaces.
+    pub parent: Option<Sha256Digest>,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+impl Sent {
+    /// Every file.
+    pub fn files(&self) -> impl Iterator<Item = SentFile<'_>> {
+        let root = self.root.iter().map(|r| SentFile {
+            name: ROOT,
+            version: r.file.version,
+            bytes: &r.bytes,
+            sha256: r.sha256,
+            parent: r.parent,
+            expires: r.expires,
+        });
+        root.chain(self.roles.iter().map(|r| SentFile {
+            name: &r.name,
+            version: r.file.version,
+            bytes: &r.bytes,
+            sha256: r.sha256,
+            parent: r.parent,
+            expires: r.file.expires,
+        }))
+    }
+}
+
 /// A release that a publication lists for the first time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRelease {
@@ -63,16 +129,10 @@ pub enum BadPublication {
         "publication: expected at least one role, found none; send the signed targets files under `roles`"
     )]
     Empty,
-    /// Root rotation goes another way.
-    #[error(
-        "publication: root cannot be replaced here yet; expected `targets` or `model.<model>.<block>`, found root. \
-         Publish the other roles without it"
-    )]
-    Root,
     /// A role that no publisher signs.
     #[error(
-        "publication: expected `targets` or `model.<model>.<block>`, found {0:?}; the registry signs snapshot and \
-         timestamp itself"
+        "publication: expected `root`, `targets` or `model.<model>.<block>`, found {0:?}; the registry signs snapshot \
+         and timestamp itself"
     )]
     Role(String),
     /// A role lists a path that is not its own.
@@ -149,15 +209,29 @@ pub enum Standing {
 ///
 /// # Errors
 /// A role or file that cannot be published.
-pub fn read(publication: Publication) -> Result<Vec<NewRole>, BadPublication> {
+pub fn read(mut publication: Publication) -> Result<Sent, BadPublication> {
     if publication.roles.is_empty() {
         return Err(BadPublication::Empty);
     }
-    publication
+    let root = publication.roles.remove(ROOT);
+    let root = root
+        .map(|sent| {
+            let (_, expires) = metadata::version_and_expiry(ROOT, sent.metadata.as_bytes())?;
+            Ok::<_, BadMetadata>(NewRoot {
+                file: RootFile::parse(sent.metadata.as_bytes())?,
+                sha256: sha256(sent.metadata.as_bytes()),
+                bytes: sent.metadata,
+                parent: sent.parent,
+                expires,
+            })
+        })
+        .transpose()?;
+    let roles = publication
         .roles
         .into_iter()
         .map(|(name, sent)| read_role(name, sent.metadata, sent.parent))
-        .collect()
+        .collect::<Result<_, _>>()?;
+    Ok(Sent { root, roles })
 }
 
 /// Reads one targets file of the role of this name.
@@ -171,7 +245,6 @@ pub fn read_role(
 ) -> Result<NewRole, BadPublication> {
     let role = match (name.as_str(), ModelRole::parse(&name)) {
         (TARGETS, _) => SignedBy::Targets,
-        ("root", _) => return Err(BadPublication::Root),
         (_, Some(role)) => SignedBy::Model(role),
         _ => return Err(BadPublication::Role(name.chars().take(120).collect())),
     };
@@ -192,22 +265,22 @@ pub fn read_role(
 ///
 /// # Errors
 /// A version that does not follow its parent's.
-pub fn compare(new: &[NewRole], current: &BTreeMap<String, RoleState>) -> Result<Standing, BadPublication> {
+pub fn compare(new: &Sent, current: &BTreeMap<String, RoleState>) -> Result<Standing, BadPublication> {
     if new
-        .iter()
-        .any(|role| current.get(&role.name).map(|c| c.sha256) != role.parent)
+        .files()
+        .any(|file| current.get(file.name).map(|c| c.sha256) != file.parent)
     {
         return Ok(Standing::Stale);
     }
-    for role in new {
-        // TUF 5.4.3, 5.6.3 let versions skip; one by one shows every signer that nothing came in between.
-        let expected = current.get(&role.name).map_or(1, |c| c.version.saturating_add(1));
-        if role.file.version != expected {
-            let found = role.file.version;
+    for file in new.files() {
+        // TUF 5.3.5 wants it of roots; 5.4.3, 5.6.3 let the others skip, but one by one shows every signer that nothing came in
+        // between.
+        let expected = current.get(file.name).map_or(1, |c| c.version.saturating_add(1));
+        if file.version != expected {
             return Err(BadPublication::Version {
-                role: role.name.clone(),
+                role: file.name.to_owned(),
                 expected,
-                found,
+                found: file.version,
             });
         }
     }
@@ -334,7 +407,7 @@ mod tests {
         .to_string()
     }
 
-    fn one(name: &str, bytes: String, parent: Option<Sha256Digest>) -> Result<Vec<NewRole>, BadPublication> {
+    fn one(name: &str, bytes: String, parent: Option<Sha256Digest>) -> Result<Sent, BadPublication> {
         let role = SignedRole {
             metadata: bytes,
             parent,
@@ -345,14 +418,17 @@ mod tests {
     }
 
     fn model_role(version: u64, targets: &[(&str, u8)]) -> NewRole {
-        one("model.m.0", file(version, targets), None).unwrap().remove(0)
+        one("model.m.0", file(version, targets), None)
+            .unwrap()
+            .roles
+            .remove(0)
     }
 
     #[test]
-    fn refuses_root_online_and_unknown_roles() {
+    fn refuses_online_and_unknown_roles() {
         assert!(matches!(
             one("root", file(1, &[]), None),
-            Err(BadPublication::Root)
+            Err(BadPublication::Metadata(_))
         ));
         for name in ["snapshot", "timestamp", "model.m.00", "model.m", "other", ""] {
             assert!(

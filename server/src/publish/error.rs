@@ -176,9 +176,7 @@ impl PublishError {
             Self::NoNamespace(_) => ProblemKind::NotFound,
             Self::NamespaceExists { .. } => ProblemKind::NamespaceExists,
             Self::NoKeys(_) | Self::Unlisted(_) => ProblemKind::BadRequest,
-            Self::Publication(BadPublication::Empty | BadPublication::Root | BadPublication::Role(_)) => {
-                ProblemKind::BadRequest
-            }
+            Self::Publication(BadPublication::Empty | BadPublication::Role(_)) => ProblemKind::BadRequest,
             Self::Root(_) | Self::Publication(_) | Self::NoCandidate { .. } => ProblemKind::MetadataRefused,
             Self::Trust(_) | Self::Refused { .. } => ProblemKind::MetadataRefused,
             Self::Stale { .. } => ProblemKind::StaleParent,

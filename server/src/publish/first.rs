@@ -1,8 +1,9 @@
-//! What a namespace's first root must say before the registry takes it.
+//! What a namespace's root must say before the registry takes it.
 
 use std::collections::BTreeSet;
 
 use assay_schema::api::OnlineKeys;
+use assay_schema::tuf::TufKey;
 
 use crate::metadata::{BadMetadata, RootFile};
 
@@ -43,18 +44,29 @@ pub fn check(bytes: &[u8], own: &OnlineKeys) -> Result<RootFile, BadRoot> {
         return Err(BadRoot::Version { found: root.version });
     }
     for (role, key) in [("snapshot", &own.snapshot), ("timestamp", &own.timestamp)] {
-        let listed = root.keys_of(role);
-        let ids = root.roles.get(role).map_or(0, |r| r.keyids.len());
-        if listed != BTreeSet::from([key]) || ids != 1 || root.threshold(role) != 1 {
-            let keys: Vec<_> = listed.iter().map(|k| k.keyval.public.as_str()).collect();
-            return Err(BadRoot::OnlineKey {
-                role,
-                expected: key.keyval.public.clone(),
-                found: format!("[{}] with threshold {}", keys.join(", "), root.threshold(role)),
-            });
-        }
+        online_key(&root, role, &[key])?;
     }
     Ok(root)
+}
+
+/// Which of the registry's keys the root lists for an online role, alone and with threshold 1.
+///
+/// # Errors
+/// [`BadRoot::OnlineKey`]: it lists another, or more.
+pub fn online_key(root: &RootFile, role: &'static str, own: &[&TufKey]) -> Result<usize, BadRoot> {
+    let listed = root.keys_of(role);
+    let ids = root.roles.get(role).map_or(0, |r| r.keyids.len());
+    let alone = |key: &&TufKey| listed == BTreeSet::from([*key]) && ids == 1 && root.threshold(role) == 1;
+    own.iter().position(alone).ok_or_else(|| {
+        let publics =
+            |keys: &mut dyn Iterator<Item = &str>, between: &str| keys.collect::<Vec<_>>().join(between);
+        let found = publics(&mut listed.iter().map(|k| k.keyval.public.as_str()), ", ");
+        BadRoot::OnlineKey {
+            role,
+            expected: publics(&mut own.iter().map(|k| k.keyval.public.as_str()), " or "),
+            found: format!("[{found}] with threshold {}", root.threshold(role)),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! The room's requests: parse, hand on, answer.
 
 use actix_web::HttpResponse;
-use actix_web::web::{Path, Payload};
+use actix_web::web::{Path, Payload, Query};
 use assay_schema::api::{
     CreateNamespace, NamespaceInfo, OnlineKeys, Publication, Published, ReleaseInfo, Scope,
 };
 use assay_schema::limits::{MAX_MANIFEST, MAX_PUBLICATION};
 use assay_schema::problem::Problem;
 use assay_schema::{ModelName, NamespaceName, VersionName};
+use serde::Deserialize;
 
 use super::{candidate, commit, create};
 use crate::auth::Caller;
@@ -17,23 +18,45 @@ use crate::state::State;
 
 /// Hand out the registry's online keys for a namespace
 ///
-/// They are made when they are first asked for; a root lists them for its snapshot and timestamp roles. Scope `admin`.
+/// They are made when they are first asked for; a root lists them for its snapshot and timestamp roles. With `next=true` those of
+/// a later root: each becomes the current one in the same transaction as a root that lists it. Scope `admin`.
 #[utoipa::path(
     post,
     path = "/v1/namespaces/{namespace}/keys",
     tag = "publish",
     operation_id = "make_keys",
-    params(("namespace" = NamespaceName, Path, description = "The namespace, which need not exist yet")),
+    params(
+        ("namespace" = NamespaceName, Path, description = "The namespace, which need not exist yet unless `next` is true"),
+        ("next" = Option<bool>, Query, description = "The keys for the next rotation instead of the current ones"),
+    ),
     responses(
         (status = 200, description = "The public keys", body = OnlineKeys),
         (status = "4XX", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = []))
 )]
-pub async fn make_keys(state: State, caller: Caller, path: Path<String>) -> ApiResult {
+pub async fn make_keys(
+    state: State,
+    caller: Caller,
+    path: Path<String>,
+    query: Query<KeysQuery>,
+) -> ApiResult {
     let namespace: NamespaceName = path.into_inner().parse()?;
     caller.require(Scope::Admin, Some(&namespace))?;
-    Ok(HttpResponse::Ok().json(create::keys(&state, &namespace).await?))
+    let keys = match query.next {
+        true => create::next_keys(&state, &namespace).await?,
+        false => create::keys(&state, &namespace).await?,
+    };
+    Ok(HttpResponse::Ok().json(keys))
+}
+
+/// Which online keys are asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysQuery {
+    /// Those of a later root.
+    #[serde(default)]
+    next: bool,
 }
 
 /// Create a namespace
@@ -120,11 +143,12 @@ pub async fn put_release(
     Ok(answer.json(put.info))
 }
 
-/// Publish signed targets metadata
+/// Publish signed metadata: targets files, or the next root
 ///
 /// Compare-and-swap: each file names the one that it replaces. The registry signs the next snapshot and timestamp, has the
 /// device's own verifier judge the outcome, and makes all of it visible at once, or nothing. Sending the same publication again
-/// gives the same answer. Scope `publish`.
+/// gives the same answer. A root is signed by the thresholds of the root before it and of its own, and lists this registry's
+/// current or next online keys. Scope `publish`.
 #[utoipa::path(
     post,
     path = "/v1/namespaces/{namespace}/metadata",

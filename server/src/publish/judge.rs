@@ -32,6 +32,8 @@ pub struct Held {
 /// The top-level files of a state.
 #[derive(Debug, Clone, Copy)]
 pub struct TopLevel<'a> {
+    /// The next root, if it rotates.
+    pub root: Option<&'a str>,
     /// `timestamp.json`
     pub timestamp: &'a str,
     /// The snapshot that it names.
@@ -79,6 +81,10 @@ impl Held {
     /// The device would refuse it.
     pub fn walk(&self, files: TopLevel<'_>, now: Timestamp) -> Result<Refreshed, TrustError> {
         Roots::open(&self.pin, self.state.clone(), now)
+            .and_then(|roots| match files.root {
+                Some(root) => roots.accept(root.as_bytes()),
+                None => Ok(roots),
+            })
             .and_then(Roots::finish)
             .and_then(|timestamp| timestamp.accept(files.timestamp.as_bytes()))
             .and_then(|snapshot| snapshot.accept(files.snapshot.as_bytes()))

@@ -9,9 +9,10 @@ use assay_schema::{NamespaceName, Sha256Digest};
 use jiff::{SignedDuration, Timestamp};
 
 use super::decide::TARGETS;
+use super::first::{self, BadRoot};
 use super::seal::{SealError, SealKey};
 use crate::config::SigningConfig;
-use crate::metadata::sha256;
+use crate::metadata::{RootFile, sha256};
 use crate::persistence::{MetadataFile, NewMetadata, OnlineKey, OnlineRole};
 
 /// How long the registry's own metadata holds.
@@ -125,6 +126,38 @@ fn find<'a>(
             namespace: namespace.clone(),
             role: role.name(),
         })
+}
+
+/// The keys that a root lists for the online roles, out of the present and the next ones.
+#[derive(Debug)]
+pub struct Listed {
+    /// One for each role.
+    pub keys: Vec<OnlineKey>,
+    /// The roles whose next key it is.
+    pub promoted: Vec<OnlineRole>,
+}
+
+/// Finds the keys that a new root lists for snapshot and timestamp: each role's present one or its next one.
+///
+/// # Errors
+/// It lists another: the registry could sign nothing for devices then.
+pub fn listed(root: &RootFile, present: Vec<OnlineKey>, next: Vec<OnlineKey>) -> Result<Listed, BadRoot> {
+    let (mut keys, mut promoted) = (Vec::new(), Vec::new());
+    for role in [OnlineRole::Snapshot, OnlineRole::Timestamp] {
+        let mut own: Vec<_> = present
+            .iter()
+            .chain(&next)
+            .filter(|key| key.role == role)
+            .collect();
+        let publics: Vec<_> = own.iter().map(|key| &key.public).collect();
+        let at = first::online_key(root, role.name(), &publics)?;
+        let key = own.swap_remove(at);
+        if !present.contains(key) {
+            promoted.push(role);
+        }
+        keys.push(key.clone());
+    }
+    Ok(Listed { keys, promoted })
 }
 
 impl OnlineSigner {

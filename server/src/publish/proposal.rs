@@ -10,7 +10,7 @@ use assay_verifier::TrustError;
 use jiff::Timestamp;
 
 use super::commit::current;
-use super::decide::{NewRelease, NewRole, SignedBy, TARGETS};
+use super::decide::{NewRelease, NewRole, NewRoot, ROOT, SignedBy, TARGETS};
 use super::error::PublishError;
 use super::judge::{self, Files, Held, Judged, Source, TopLevel};
 use super::online::OnlineFiles;
@@ -70,6 +70,8 @@ pub struct Proposal<'a> {
     pub state: &'a AppState,
     /// What stands.
     pub present: &'a Present,
+    /// The next root.
+    pub root: Option<&'a NewRoot>,
     /// The new targets files.
     pub sent: &'a [NewRole],
     /// The releases that they list for the first time.
@@ -108,6 +110,7 @@ impl Proposal<'_> {
             .map_or_else(|| snapshot.clone(), online);
         let new_timestamp = online(&self.online.timestamp);
         let top = TopLevel {
+            root: self.root.map(|root| root.bytes.as_str()),
             timestamp: &new_timestamp,
             snapshot: &new_snapshot,
             targets: &targets,
@@ -118,13 +121,16 @@ impl Proposal<'_> {
         for file in self.online.snapshot.iter().chain([&self.online.timestamp]) {
             files.insert(&file.role, file.version, &utf8(&file.bytes));
         }
+        if let Some(root) = self.root {
+            files.insert(ROOT, root.file.version, &root.bytes);
+        }
         for role in self.sent {
             files.insert(&role.name, role.file.version, &role.bytes);
             if let SignedBy::Model(model_role) = &role.role {
                 judge::role(&refreshed, model_role, &role.bytes)?;
             }
         }
-        if sent_targets.is_some() {
+        if sent_targets.is_some() || self.root.is_some() {
             self.judge_unchanged_roles(&refreshed).await?;
         }
         for release in self.releases {

@@ -17,6 +17,7 @@ mod openapi;
 mod rebase;
 mod resign;
 mod rooms;
+mod rotation;
 mod steps;
 mod support;
 mod tuf;

@@ -292,6 +292,18 @@ pub async fn device(
         first_use: false,
     };
     let state = DeviceState::first(&pin, authority.root.as_bytes()).unwrap();
+    device_with(registry, &pin, state, want, route).await
+}
+
+/// A device that holds this state checks `minilm` over HTTP.
+pub async fn device_with(
+    registry: &Registry,
+    pin: &Pin,
+    state: DeviceState,
+    want: Want,
+    route: Route,
+) -> DeviceCheck {
+    let namespace = &pin.namespace;
     let model = "minilm".parse().unwrap();
     let request = CheckRequest {
         model,
@@ -299,7 +311,7 @@ pub async fn device(
         route,
         require: [Stage::Release].into(),
     };
-    let mut step = check(&pin, state, request, registry.now());
+    let mut step = check(pin, state, request, registry.now());
     let mut requests = Vec::new();
     loop {
         step = match step {
