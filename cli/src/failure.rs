@@ -246,6 +246,8 @@ impl From<PublishError> for Failure {
             PublishError::VersionTaken { .. } => (Exit::Conflict, "release-exists"),
             PublishError::OrderTooLow { .. } => (Exit::Conflict, "order-too-low"),
             PublishError::Conflict { .. } => (Exit::Conflict, "trust-changed"),
+            PublishError::SignedBefore { .. } => (Exit::Conflict, "signed-before"),
+            PublishError::Proposal { .. } => (Exit::Refused, "bad-proposal"),
             PublishError::Crowded(_) => (Exit::Conflict, "stale-parent"),
             PublishError::BytesChanged { .. } => (Exit::Failed, "file-changed"),
         };

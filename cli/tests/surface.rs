@@ -14,12 +14,22 @@ use std::process::Stdio;
 use support::{Ran, assay, run};
 
 /// Every command that does something, as one types it.
-const COMMANDS: [&[&str]; 28] = [
+const COMMANDS: [&[&str]; 38] = [
     &["keygen"],
     &["namespace", "create"],
+    &["namespace", "join"],
     &["namespace", "show"],
     &["namespace", "list"],
     &["publish"],
+    &["root", "show"],
+    &["root", "rotate"],
+    &["root", "sign"],
+    &["root"],
+    &["role", "grant"],
+    &["role", "revoke"],
+    &["role", "list"],
+    &["role"],
+    &["approve"],
     &["trust", "add"],
     &["trust", "list"],
     &["trust", "show"],
@@ -51,7 +61,10 @@ fn every_command_explains_itself_with_an_example() {
         let ran: Ran = assay().args(command).arg("--help").output().unwrap().into();
         let ran = ran.exits(0);
         assert!(ran.out.contains("Usage: assay"), "{command:?}: {}", ran.out);
-        let is_group = matches!(command, ["namespace" | "trust" | "token" | "exit-codes"]);
+        let is_group = matches!(
+            command,
+            ["namespace" | "trust" | "token" | "root" | "role" | "exit-codes"]
+        );
         assert!(
             is_group || ran.out.contains("Example"),
             "{command:?} has no example: {}",

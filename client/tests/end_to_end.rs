@@ -180,7 +180,7 @@ fn the_loser_of_a_race_signs_again_on_top_of_the_winner() {
         let world = World::new();
         world.publish("1.0.0", &[("a", b"1")]);
         let rival = world.files("rival", &[("a", b"rival")]);
-        let publisher = world.publisher();
+        let publisher = world.elsewhere("rival-authority");
         world.registry.race(before, move || {
             let terms = ReleaseTerms::new("minilm".parse().unwrap(), "1.1.0-rival".parse().unwrap());
             publisher.publish(&rival, &terms, now()).unwrap();

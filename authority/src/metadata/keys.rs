@@ -61,6 +61,22 @@ impl RoleKeys {
         Ok(())
     }
 
+    /// Those of these keys that the role lists.
+    ///
+    /// # Errors
+    /// [`KeyError::Encoding`].
+    pub fn held<'k>(&self, keys: &[&'k SigningKey]) -> Result<Vec<&'k SigningKey>, KeyError> {
+        let listed = self.ids()?;
+        let mut held = Vec::new();
+        for key in keys {
+            // A kind that TUF knows no scheme for cannot be listed.
+            if key.key_id().is_ok_and(|id| listed.contains(&id)) {
+                held.push(*key);
+            }
+        }
+        Ok(held)
+    }
+
     pub(super) fn require_listed(&self, role: &str, signers: &[&SigningKey]) -> Result<(), MetadataError> {
         let listed = self.ids()?;
         for signer in signers {

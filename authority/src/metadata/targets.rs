@@ -294,6 +294,21 @@ impl Targets {
         }))
     }
 
+    /// The model roles that are delegated, in their order.
+    pub fn delegated(&self) -> Vec<ModelRole> {
+        let roles = self
+            .document
+            .signed
+            .get("delegations")
+            .and_then(|d| d.get("roles"))
+            .and_then(Value::as_array);
+        roles
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| ModelRole::parse(entry.get("name")?.as_str()?))
+            .collect()
+    }
+
     /// Delegates a block of a model's releases, terminating, with its one path pattern; or gives a role that is delegated
     /// already other keys or terms. Several model roles may share keys, for the binding names the role in what they sign; a
     /// key of a top-level role is refused.

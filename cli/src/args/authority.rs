@@ -7,6 +7,7 @@ use assay_schema::{NamespaceName, ReleaseRef};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
+use super::change::NamespaceJoin;
 use super::shared::{AuthorityArgs, PageArgs, PassphraseArgs, RegistryArgs, TokenArgs};
 
 /// Kinds of keys by the names that the command line uses.
@@ -112,6 +113,8 @@ fn named<'t>(text: &'t str, form: &str) -> Result<(String, &'t str), String> {
 pub(crate) enum NamespaceCommand {
     /// Sign a namespace's first metadata and create it on a registry
     Create(NamespaceCreate),
+    /// Let a folder of keys sign for a namespace that exists
+    Join(NamespaceJoin),
     /// Show a namespace as its registry describes it
     Show(NamespaceShow),
     /// List a registry's namespaces
@@ -192,6 +195,9 @@ pub(crate) struct Publish {
     /// Hash and check everything, show what would be published, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Sign although this folder signed another body of the same version before
+    #[arg(long)]
+    pub(crate) sign_again: bool,
     #[command(flatten)]
     pub(crate) authority: AuthorityArgs,
     /// The registry's address [default: the one that the namespace was created on]

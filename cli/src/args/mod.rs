@@ -2,6 +2,7 @@
 
 mod authority;
 mod catalog;
+mod change;
 mod device;
 mod shared;
 
@@ -11,6 +12,9 @@ use crate::exit;
 
 pub(crate) use authority::{KeyType, Keygen, NamespaceCommand, NamespaceCreate, Publish};
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
+pub(crate) use change::{
+    Approve, NamespaceJoin, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs,
+};
 pub(crate) use device::{
     Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, TrustAdd, TrustCommand,
     TrustRemove, Update, Verify,
@@ -76,6 +80,14 @@ pub(crate) enum Command {
     Namespace(NamespaceCommand),
     /// Sign a folder as a release and publish it
     Publish(Publish),
+    /// Look at a namespace's root keys and change them
+    #[command(subcommand)]
+    Root(RootCommand),
+    /// Choose who publishes a model
+    #[command(subcommand)]
+    Role(RoleCommand),
+    /// Look at a proposal of another key holder and sign it
+    Approve(Approve),
     /// Choose which namespaces this device trusts
     #[command(subcommand)]
     Trust(TrustCommand),

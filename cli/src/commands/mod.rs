@@ -1,6 +1,7 @@
 //! The commands: each calls a library and says what came of it.
 
 mod catalog;
+mod change;
 mod foreign;
 mod keygen;
 mod local;
@@ -24,6 +25,9 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Answer, Failure
         Command::Keygen(args) => keygen::run(&args),
         Command::Namespace(command) => namespace::run(context, &command),
         Command::Publish(args) => publish::run(context, &args),
+        Command::Root(command) => change::root(context, &command),
+        Command::Role(command) => change::role(context, &command),
+        Command::Approve(args) => change::approve(context, &args),
         Command::Trust(command) => trust::run(context, &command),
         Command::Check(args) => pull::check(context, &args),
         Command::Pull(args) => pull::pull(context, &args),

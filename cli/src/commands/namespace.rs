@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::keygen::Thresholds;
-use crate::args::{AuthorityArgs, NamespaceCommand, NamespaceCreate};
+use crate::args::{AuthorityArgs, NamespaceCommand, NamespaceCreate, NamespaceJoin};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -27,6 +27,7 @@ use crate::verdict::printable;
 pub(super) fn run(context: &Context, command: &NamespaceCommand) -> Result<Answer, Failure> {
     match command {
         NamespaceCommand::Create(args) => create(context, args),
+        NamespaceCommand::Join(args) => join(context, args),
         NamespaceCommand::Show(args) => {
             let transport = context.registry(&args.registry)?;
             let found = Catalog::new(transport.as_ref()).namespace(&args.namespace)?;
@@ -125,6 +126,22 @@ fn text_file(path: &Path) -> Result<String, Failure> {
         .read_to_string(&mut text)
         .map_err(fail)?;
     Ok(text)
+}
+
+fn join(context: &Context, args: &NamespaceJoin) -> Result<Answer, Failure> {
+    let folder = open_authority(&args.authority)?;
+    let transport = context.registry(&args.registry)?;
+    let address = registry_address(&args.registry.registry)?;
+    let record = Publisher::new(folder, transport).join(&args.namespace, args.fingerprint, &address)?;
+    let text = format!(
+        "the keys in {} sign for namespace {} on {}",
+        args.authority.authority.display(),
+        record.name,
+        record.registry
+    );
+    let document =
+        json!({"namespace": record.name, "registry": record.registry, "fingerprint": record.identity});
+    Ok(Answer::new(document, text))
 }
 
 fn create(context: &Context, args: &NamespaceCreate) -> Result<Answer, Failure> {

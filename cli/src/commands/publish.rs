@@ -47,6 +47,7 @@ pub(super) fn run(context: &Context, args: &Publish) -> Result<Answer, Failure> 
     let teller = Arc::clone(&bars);
     let publisher = Publisher::new(folder, transport)
         .ask_passphrase(move |path| passphrases.of(path))
+        .sign_again(args.sign_again)
         .on_progress(move |progress| teller.tell(&progress));
     let result = if args.dry_run {
         publisher

@@ -18,6 +18,8 @@ const STATE: &str = "state.json";
 /// A key file is some hundred bytes; one with comments a few thousand.
 const MAX_KEY_FILE: u64 = 64 << 10;
 const MAX_RECORD: u64 = 32 << 20;
+/// Keys of one role that a folder holds at most, as `assay keygen` makes them.
+const MOST_KEYS: u32 = 16;
 /// Private files are their owner's only.
 const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
@@ -113,6 +115,10 @@ impl AuthorityFolder {
         self.folder.path()
     }
 
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -161,17 +167,27 @@ impl AuthorityFolder {
         role: KeyRole,
         passphrase: &dyn Fn(&Path) -> Option<String>,
     ) -> Result<Vec<SigningKey>, PublishError> {
-        let mut keys = Vec::new();
-        for number in 1.. {
-            match self.key(&role.file(number), passphrase)? {
-                Some(key) => keys.push(key),
-                None => break,
-            }
-        }
+        let keys = self.keys_at_hand(role, passphrase)?;
         if keys.is_empty() {
             return Err(PublishError::NoKey {
                 path: self.at(&role.file(1)),
             });
+        }
+        Ok(keys)
+    }
+
+    /// As [`AuthorityFolder::keys`], and none is no error. A number may be missing: its key was retired, or is kept elsewhere.
+    ///
+    /// # Errors
+    /// One cannot be read or decrypted.
+    pub fn keys_at_hand(
+        &self,
+        role: KeyRole,
+        passphrase: &dyn Fn(&Path) -> Option<String>,
+    ) -> Result<Vec<SigningKey>, PublishError> {
+        let mut keys = Vec::new();
+        for number in 1..=MOST_KEYS {
+            keys.extend(self.key(&role.file(number), passphrase)?);
         }
         Ok(keys)
     }

@@ -4,11 +4,16 @@
 //! registry's current metadata is verified like on a device before anything is signed on top of it.
 
 mod authority;
+mod difference;
+mod grants;
+mod journal;
 mod namespace;
 mod plan;
+mod proposal;
 mod refresh;
 mod registry;
 mod release;
+mod rotate;
 mod upload;
 
 use std::path::PathBuf;
@@ -23,9 +28,13 @@ use assay_trust::TrustError;
 use assay_verifier::provenance::sigstore::SigstoreError;
 
 pub use authority::{AuthorityFolder, KeyRole, NamespaceRecord};
+pub use grants::{DelegationView, Grant, Revocation, public_key};
+pub use journal::JournalEntry;
 pub use namespace::NamespaceTerms;
 pub use plan::Planned;
+pub use proposal::{Outcome, Proposal, Review};
 pub use release::{PublishedRelease, ReleaseTerms};
+pub use rotate::{RoleView, RootChange, RootView};
 
 use crate::folder::FileError;
 use crate::scan::ScanError;
@@ -53,6 +62,7 @@ pub struct Publisher {
     transport: Arc<dyn Transport>,
     progress: Box<dyn Fn(Progress) + Send + Sync>,
     passphrase: Box<AskPassphrase>,
+    sign_again: bool,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -71,6 +81,7 @@ impl Publisher {
             transport,
             progress: Box::new(|_| {}),
             passphrase: Box::new(|_| None),
+            sign_again: false,
         }
     }
 
@@ -88,6 +99,14 @@ impl Publisher {
         passphrase: impl Fn(&std::path::Path) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         self.passphrase = Box::new(passphrase);
+        self
+    }
+
+    /// Permits to sign another body of a version that was signed before: the earlier one must have been given up, for whoever
+    /// holds it could still publish it.
+    #[must_use]
+    pub const fn sign_again(mut self, permitted: bool) -> Self {
+        self.sign_again = permitted;
         self
     }
 
@@ -163,6 +182,33 @@ pub enum PublishError {
     /// A manifest that no device would take.
     #[error(transparent)]
     Manifest(#[from] assay_schema::manifest::BadManifest),
+    /// Another body of this version was signed before.
+    #[error(
+        "{role} version {version}: this folder signed another body of it before ({signed}), now {asked}; whoever holds the first \
+         could still publish it. Finish that run with its options, or sign again with --sign-again"
+    )]
+    SignedBefore {
+        /// The role.
+        role: String,
+        /// The version.
+        version: u64,
+        /// SHA-256 of the signed bytes that the journal has.
+        signed: Sha256Digest,
+        /// SHA-256 of what was to be signed.
+        asked: Sha256Digest,
+    },
+    /// A proposal that is not what it must be.
+    #[error(
+        "proposal: {what}: expected {expected}, found {found}. Make the proposal again on top of what stands"
+    )]
+    Proposal {
+        /// What was compared.
+        what: String,
+        /// What it should be.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// The registry's current metadata does not verify; nothing was signed on top of it.
     #[error("the registry's present metadata is refused, so nothing was signed on top of it: {0}")]
     Untrusted(#[from] TrustError),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::authority::{KeyRole, NamespaceRecord};
 use super::registry::Registry;
-use super::{PublishError, Publisher, folder_error};
+use super::{PublishError, Publisher, folder_error, journal};
 
 /// How a namespace begins.
 #[derive(Debug, Clone)]
@@ -75,6 +75,7 @@ impl Publisher {
             }
         };
         let own = crate::sha256(body.root.as_bytes());
+        let body = journal::record(&self.folder, own, body, now, self.sign_again)?;
         let found = match registry.create(&body) {
             Ok(info) => info.identity,
             // An earlier run may have been killed between the answer and its record.

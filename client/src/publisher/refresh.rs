@@ -58,12 +58,12 @@ impl Current {
     }
 }
 
-/// Refreshes from the static TUF paths (TUF 5.3 to 5.6), with the folder's own pin and floors.
+/// Refreshes from the static TUF paths (TUF 5.3 to 5.6), with the folder's own pin and floors; of delegated roles those of `model`.
 pub(super) fn refresh(
     folder: &AuthorityFolder,
     record: &NamespaceRecord,
     transport: &dyn Transport,
-    model: &ModelName,
+    model: Option<&ModelName>,
     now: Timestamp,
 ) -> Result<Current, PublishError> {
     let pin = Pin {
@@ -97,7 +97,8 @@ pub(super) fn refresh(
     let targets = fetch.pinned(&top.wanted()?)?;
     let mut refreshed = top.accept(&targets).map_err(keep)?;
     let mut roles = Vec::new();
-    for role in refreshed.roles_of(model)? {
+    let of_model = model.map(|model| refreshed.roles_of(model)).transpose()?;
+    for role in of_model.unwrap_or_default() {
         let name = role.name();
         if let Some(wanted) = refreshed.wanted_role(&name)? {
             let bytes = fetch.pinned(&wanted)?;

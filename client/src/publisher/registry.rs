@@ -8,6 +8,7 @@ use assay_schema::{ModelName, NamespaceName, Sha256Digest, VersionName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::journal::Recorded;
 use crate::transport::{Body, Fetched, Request, Transport, TransportError, paths};
 
 /// A namespace on a registry.
@@ -28,8 +29,13 @@ impl Registry<'_> {
         self.send("POST", format!("{}/keys", self.base()), Body::Empty)
     }
 
-    pub(super) fn create(&self, body: &CreateNamespace) -> Result<NamespaceInfo> {
-        self.send_json("PUT", self.base(), body)
+    /// The keys that become the online keys with a root that lists them.
+    pub(super) fn next_online_keys(&self) -> Result<OnlineKeys> {
+        self.send("POST", format!("{}/keys?next=true", self.base()), Body::Empty)
+    }
+
+    pub(super) fn create(&self, body: &Recorded<CreateNamespace>) -> Result<NamespaceInfo> {
+        self.send_json("PUT", self.base(), body.get())
     }
 
     pub(super) fn info(&self) -> Result<Option<NamespaceInfo>> {
@@ -96,8 +102,8 @@ impl Registry<'_> {
         )
     }
 
-    pub(super) fn publish(&self, publication: &Publication) -> Result<Published> {
-        self.send_json("POST", format!("{}/metadata", self.base()), publication)
+    pub(super) fn publish(&self, publication: &Recorded<Publication>) -> Result<Published> {
+        self.send_json("POST", format!("{}/metadata", self.base()), publication.get())
     }
 
     fn get<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>> {

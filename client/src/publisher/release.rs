@@ -1,8 +1,10 @@
 //! Publishing a folder as a release.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
-use assay_authority::metadata::{Delegation, Targets};
+use assay_authority::metadata::{Delegation, Root, Targets, TopRole};
 use assay_authority::release::{
     Authority, PublishError as SigningError, PublishRelease, ReleaseDraft, attestation_ref, build_manifest,
     publish_release,
@@ -18,14 +20,16 @@ use super::namespace::refs;
 use super::refresh::{self, Current, refresh};
 use super::registry::Registry;
 use super::upload::{Source, Upload, upload_all};
-use super::{Progress, PublishError, Publisher};
+use super::{Progress, PublishError, Publisher, journal};
 use crate::folder::Folder;
 use crate::hash::{self, HashedFile};
 use crate::scan;
-use crate::transport::TransportError;
 
 /// How often a publication is signed again on top of another that came first.
 const REBASES: u32 = 5;
+
+/// How long a publication of another run of this folder may be on its way.
+const OTHER_RUN: Duration = Duration::from_millis(700);
 
 /// What to publish a folder as.
 #[derive(Debug, Clone)]
@@ -138,7 +142,7 @@ impl Publisher {
         (self.progress)(Progress::Uploading(uploads.iter().map(|u| u.size).sum()));
         upload_all(registry, &root, &uploads, &*self.progress)?;
 
-        let mut lost: Option<TransportError> = None;
+        let mut lost: Option<PublishError> = None;
         for rebase in 0..=REBASES {
             if let Some(lost) = lost.take() {
                 (self.progress)(Progress::Rebasing(rebase));
@@ -148,7 +152,7 @@ impl Publisher {
                     return Ok(already);
                 }
                 if newer.is(&current) {
-                    return Err(lost.into());
+                    return Err(lost);
                 }
                 may_rebase(&current, &newer, &terms.model, order(&current, terms)?)?;
                 current = newer;
@@ -159,6 +163,11 @@ impl Publisher {
                 Err(PublishError::Transport(e))
                     if e.problem().is_some_and(|p| matches!(p.status, 409 | 422)) =>
                 {
+                    lost = Some(e.into());
+                }
+                // Another run may be signing with this very folder: what it signed is published in a moment, or never.
+                Err(e @ PublishError::SignedBefore { .. }) => {
+                    std::thread::sleep(OTHER_RUN);
                     lost = Some(e);
                 }
                 Err(e) => return Err(e),
@@ -173,7 +182,7 @@ impl Publisher {
         model: &ModelName,
         now: Timestamp,
     ) -> Result<Current, PublishError> {
-        refresh(&self.folder, record, self.transport.as_ref(), model, now)
+        refresh(&self.folder, record, self.transport.as_ref(), Some(model), now)
     }
 
     fn release_keys(&self) -> Result<Keys, PublishError> {
@@ -268,13 +277,40 @@ impl Publisher {
             path: self.folder.path().to_owned(),
             source,
         };
-        let delegation = Delegation {
-            keys: RoleKeys::of(&publishers, 1).map_err(bad_key)?,
-            terms: DelegationTerms {
-                max_epoch: order.epoch(),
+        let role = ModelRole::of(&terms.model, order);
+        let top = Targets::read(&current.targets).map_err(SigningError::from)?;
+        // A new block goes to those who publish the model already, if somebody does.
+        let delegation = match latest_delegation(&top, &terms.model)? {
+            Some(found) => Delegation {
+                terms: DelegationTerms {
+                    max_epoch: found.terms.max_epoch.max(order.epoch()),
+                },
+                ..found
+            },
+            None => Delegation {
+                keys: RoleKeys::of(&publishers, 1).map_err(bad_key)?,
+                terms: DelegationTerms {
+                    max_epoch: order.epoch(),
+                },
             },
         };
-        let signers = keys.targets.as_deref().map(refs);
+        let delegated = top.delegation(&role).map_err(SigningError::from)?;
+        // Retired keys may still lie in the folder.
+        let publishers = delegated
+            .as_ref()
+            .unwrap_or(&delegation)
+            .keys
+            .held(&publishers)
+            .map_err(bad_key)?;
+        let root = Root::read(&current.root).map_err(SigningError::from)?;
+        let listed = root.role(TopRole::Targets).map_err(SigningError::from)?;
+        let signers = keys.targets.as_deref().map(|keys| listed.held(&refs(keys)));
+        let signers = signers
+            .transpose()
+            .map_err(bad_key)?
+            .filter(|held| !held.is_empty());
+        let versions = next_versions(current, &role, &top)?;
+        let now = self.folder.signing_time(record.identity, &versions, now)?;
         let authority = signers.as_deref().map(|signers| Authority {
             root: &current.root,
             signers,
@@ -283,12 +319,15 @@ impl Publisher {
         // Signed before the candidate is made, so that a missing key leaves nothing behind on the registry.
         let publication = publish_release(&PublishRelease {
             targets: &current.targets,
-            role: current.role(&ModelRole::of(&terms.model, order)),
+            role: current.role(&role),
             manifest: &manifest,
             publishers: &publishers,
             authority,
             now,
         })?;
+        let publication = publication
+            .map(|p| journal::record(&self.folder, record.identity, p, now, self.sign_again))
+            .transpose()?;
         registry.put_release(&terms.model, &terms.version, &manifest)?;
         let already = publication.is_none();
         if let Some(publication) = publication {
@@ -320,6 +359,37 @@ impl Publisher {
             }),
         }
     }
+}
+
+/// The delegation of the model's highest block.
+fn latest_delegation(top: &Targets, model: &ModelName) -> Result<Option<Delegation>, PublishError> {
+    let roles = top.delegated();
+    let latest = roles
+        .iter()
+        .filter(|role| role.model == *model)
+        .max_by_key(|role| role.block);
+    Ok(latest
+        .map(|role| top.delegation(role))
+        .transpose()
+        .map_err(SigningError::from)?
+        .flatten())
+}
+
+/// The versions that a publication in this role may sign.
+fn next_versions(
+    current: &Current,
+    role: &ModelRole,
+    top: &Targets,
+) -> Result<BTreeMap<String, u64>, PublishError> {
+    let next = |file: &Targets| Ok::<_, SigningError>(file.version()? + 1);
+    let model = match current.role(role) {
+        Some(bytes) => next(&Targets::read(bytes).map_err(SigningError::from)?)?,
+        None => 1,
+    };
+    Ok(BTreeMap::from([
+        (role.name(), model),
+        ("targets".to_owned(), next(top)?),
+    ]))
 }
 
 pub(super) fn entry(file: &HashedFile) -> FileEntry {

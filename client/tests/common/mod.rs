@@ -560,6 +560,17 @@ impl World {
         Publisher::new(folder, self.registry.clone())
     }
 
+    /// The same authority on another machine, as it stands now.
+    pub fn elsewhere(&self, name: &str) -> Publisher {
+        let (from, to) = (self.dir.path().join("authority"), self.dir.path().join(name));
+        std::fs::create_dir(&to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+        Publisher::new(AuthorityFolder::open(&to).unwrap(), self.registry.clone())
+    }
+
     /// A folder of files.
     pub fn files(&self, name: &str, files: &[(&str, &[u8])]) -> std::path::PathBuf {
         let root = self.dir.path().join(name);

@@ -1,0 +1,195 @@
+//! The commands that change a namespace's keys: root, delegated roles, proposals.
+
+use std::path::PathBuf;
+
+use assay_schema::{ModelRef, NamespaceName, Sha256Digest};
+use clap::{ArgGroup, Args, Subcommand};
+
+use super::shared::{AuthorityArgs, RegistryArgs, TokenArgs};
+
+/// The authority's keys, the registry, and how to sign.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SignArgs {
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
+    /// The registry's address [default: the one that the namespace was created on]
+    #[arg(long, value_name = "URL", env = "ASSAY_REGISTRY", help_heading = "Registry")]
+    pub(crate) registry: Option<String>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
+    /// Sign without asking, after the changes were shown
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Sign although this folder signed another body of the same version before
+    #[arg(long)]
+    pub(crate) sign_again: bool,
+    /// Where to keep the proposal if other key holders have to sign, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootCommand {
+    /// Show the keys and thresholds of the top-level roles, verified
+    Show(RootShow),
+    /// Sign the next root: other keys, other thresholds, a later expiry
+    Rotate(RootRotate),
+    /// Sign a proposal that another key holder began
+    Sign(Approve),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  assay root show acme --authority ./authority")]
+pub(crate) struct RootShow {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every change is shown before anything is signed. The new root needs the threshold of the old root keys and of the new ones; where \
+this folder has too few of them, the proposal goes to --out, for the others to sign with `assay root sign`. Private keys are \
+looked for in root.pem, root-2.pem and so on up to root-16.pem.
+
+Examples:
+  assay root rotate acme --renew
+  assay root rotate acme --add-root-key ./root-4.pem.pub --remove-key 3f9c01d2 --out ./proposal.json
+  assay root rotate acme --online-keys --yes")]
+pub(crate) struct RootRotate {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    /// The file of a public root key to add. Repeatable
+    #[arg(long, value_name = "PEM")]
+    pub(crate) add_root_key: Vec<PathBuf>,
+    /// The file of a public targets key to add. Repeatable
+    #[arg(long, value_name = "PEM")]
+    pub(crate) add_targets_key: Vec<PathBuf>,
+    /// The id of a root or targets key to remove, or its first 8 digits or more. Repeatable
+    #[arg(long, value_name = "ID")]
+    pub(crate) remove_key: Vec<String>,
+    /// How many root keys must sign from now on
+    #[arg(long, value_name = "K")]
+    pub(crate) root_threshold: Option<u64>,
+    /// How many targets keys must sign from now on
+    #[arg(long, value_name = "K")]
+    pub(crate) targets_threshold: Option<u64>,
+    /// Let the registry make new online keys: what a thief of the present ones signed is refused from then on. The token needs
+    /// the scope admin
+    #[arg(long)]
+    pub(crate) online_keys: bool,
+    /// Sign a later expiry, though nothing else changes
+    #[arg(long)]
+    pub(crate) renew: bool,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The registry's present metadata is verified, and what the proposal changes is computed anew from it and shown, before anything is \
+signed. Once the thresholds are met it is published; else the file, or --out, holds it with this folder's signatures.
+
+Example:
+  assay approve ./proposal.json --authority ./authority")]
+pub(crate) struct Approve {
+    /// The proposal's file
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoleCommand {
+    /// Delegate blocks of a model's releases to publishers' keys
+    Grant(RoleGrant),
+    /// Take a publisher's key from a model
+    Revoke(RoleRevoke),
+    /// List who publishes a model, block by block
+    List(RoleList),
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).multiple(false).args(["block", "from_counter"])))]
+#[command(after_help = "\
+A block is a hundred counters: block 0 holds 1 to 99, block 1 holds 100 to 199. The keys replace the ones that the block has. \
+Whoever holds one of them publishes with a folder that has publisher.pem, made a part of the namespace by `assay namespace join`. \
+The next block goes to the same keys when a targets key is at hand.
+
+Examples:
+  assay role grant acme/minilm --block 0 --key ./ci.pem.pub
+  assay role grant acme/minilm --from-counter 100 --key ./a.pem.pub --key ./b.pem.pub --max-epoch 2")]
+pub(crate) struct RoleGrant {
+    /// The model, as NAMESPACE/MODEL
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: ModelRef,
+    /// The block: counter / 100. Repeatable
+    #[arg(long, value_name = "N")]
+    pub(crate) block: Vec<u64>,
+    /// The block that this counter is in
+    #[arg(long, value_name = "COUNTER")]
+    pub(crate) from_counter: Option<u64>,
+    /// The file of a publisher's public key. Repeatable
+    #[arg(long, value_name = "PEM", required = true)]
+    pub(crate) key: Vec<PathBuf>,
+    /// How many of them must sign
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub(crate) threshold: u64,
+    /// The highest epoch that they may give a release [default: what the block has, or 1]
+    #[arg(long, value_name = "E")]
+    pub(crate) max_epoch: Option<u64>,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Releases that only this key signed would be refused by every device from then on; so the role's file is signed anew by those who \
+remain, in the same publication. Where this folder has none of their keys, the proposal goes to --out for them to sign.
+
+Example:
+  assay role revoke acme/minilm 3f9c01d2 --replace ./new.pem.pub --out ./proposal.json")]
+pub(crate) struct RoleRevoke {
+    /// The model, as NAMESPACE/MODEL
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: ModelRef,
+    /// The key's id, or its first 8 digits or more
+    pub(crate) key: String,
+    /// The file of a public key that takes its place. Repeatable
+    #[arg(long, value_name = "PEM")]
+    pub(crate) replace: Vec<PathBuf>,
+    /// How many must sign from now on [default: as before]
+    #[arg(long, value_name = "K")]
+    pub(crate) threshold: Option<u64>,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  assay role list acme/minilm --authority ./authority")]
+pub(crate) struct RoleList {
+    /// The model, as NAMESPACE/MODEL
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: ModelRef,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+For publishers and for holders of single keys: the folder then knows which namespace its keys sign for.
+
+Example:
+  assay namespace join acme --fingerprint 3f9c... --authority ./ci --registry https://models.example.org")]
+pub(crate) struct NamespaceJoin {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    /// The namespace's identity, from its authority and not from the registry
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) fingerprint: Sha256Digest,
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+}

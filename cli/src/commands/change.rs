@@ -1,0 +1,269 @@
+//! `assay root`, `assay role`, `assay approve`: changes to a namespace's keys, shown before they are signed.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use assay_authority::PublicKey;
+use assay_client::publisher::{
+    Grant, NamespaceRecord, Outcome, Proposal, Publisher, Revocation, RootChange, public_key,
+};
+use assay_schema::NamespaceName;
+use assay_schema::limits::{BLOCK, MAX_PUBLICATION};
+use assay_schema::name::ModelRef;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::namespace::open_authority;
+use crate::args::{Approve, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Answer, columns, complain};
+use crate::passphrase::Passphrases;
+use crate::verdict::printable;
+
+pub(super) fn root(context: &Context, command: &RootCommand) -> Result<Answer, Failure> {
+    match command {
+        RootCommand::Show(args) => {
+            let (publisher, _) = open(context, &args.sign, Some(&args.namespace))?;
+            let root = publisher.root(Timestamp::now())?;
+            let mut rows = vec![
+                ["version".to_owned(), root.version.to_string()],
+                ["expires".to_owned(), root.expires.to_string()],
+            ];
+            let mut roles = Vec::new();
+            for role in &root.roles {
+                rows.push([
+                    role.role.to_owned(),
+                    format!("{} of {} must sign", role.threshold, role.keys.len()),
+                ]);
+                for (id, kind) in &role.keys {
+                    rows.push([String::new(), printable(&format!("{id} {kind}"))]);
+                }
+                let keys: Vec<_> = role
+                    .keys
+                    .iter()
+                    .map(|(id, kind)| json!({"id": id, "kind": kind}))
+                    .collect();
+                roles.push(json!({"role": role.role, "threshold": role.threshold, "keys": keys}));
+            }
+            let document = json!({"version": root.version, "expires": root.expires, "roles": roles});
+            Ok(Answer::new(document, columns(&rows)))
+        }
+        RootCommand::Rotate(args) => rotate(context, args),
+        RootCommand::Sign(args) => approve(context, args),
+    }
+}
+
+pub(super) fn role(context: &Context, command: &RoleCommand) -> Result<Answer, Failure> {
+    match command {
+        RoleCommand::Grant(args) => grant(context, args),
+        RoleCommand::Revoke(args) => revoke(context, args),
+        RoleCommand::List(args) => {
+            let (publisher, _) = open(context, &args.sign, Some(&args.model.namespace))?;
+            let found = publisher.delegations(&args.model.model, Timestamp::now())?;
+            let (mut rows, mut roles) = (Vec::new(), Vec::new());
+            for d in &found {
+                rows.push([
+                    d.role.clone(),
+                    format!("{} of {} must sign", d.threshold, d.keys.len()),
+                    format!("epoch up to {}", d.max_epoch),
+                    format!("{} releases", d.releases),
+                    d.expires.map_or_else(String::new, |e| format!("expires {e}")),
+                ]);
+                let keys = d.keys.iter().map(|id| {
+                    let empty = String::new;
+                    [empty(), printable(id), empty(), empty(), empty()]
+                });
+                rows.extend(keys);
+                roles.push(
+                    json!({"role": d.role, "block": d.block, "threshold": d.threshold, "keys": d.keys,
+                    "max_epoch": d.max_epoch, "releases": d.releases, "expires": d.expires}),
+                );
+            }
+            Ok(Answer::new(json!({"roles": roles}), columns(&rows)))
+        }
+    }
+}
+
+/// The publisher of this folder, which must be of this namespace where one is named.
+fn open(
+    context: &Context,
+    args: &SignArgs,
+    namespace: Option<&NamespaceName>,
+) -> Result<(Publisher, NamespaceRecord), Failure> {
+    let folder = open_authority(&args.authority)?;
+    let record = folder.namespace()?;
+    if let Some(wanted) = namespace.filter(|wanted| **wanted != record.name) {
+        let message = format!(
+            "{}: expected the authority of namespace {wanted}, found that of {}",
+            folder.path().display(),
+            record.name
+        );
+        return Err(Failure::new(Exit::Usage, "other-namespace", message)
+            .advise("Give the authority's folder with --authority"));
+    }
+    let passphrases = Passphrases::new(&args.authority.passphrase)?;
+    let address = args.registry.as_deref().filter(|address| !address.is_empty());
+    let transport = context.connect(address.unwrap_or(&record.registry), &args.token)?;
+    let publisher = Publisher::new(folder, transport)
+        .ask_passphrase(move |path| passphrases.of(path))
+        .sign_again(args.sign_again);
+    Ok((publisher, record))
+}
+
+fn rotate(context: &Context, args: &RootRotate) -> Result<Answer, Failure> {
+    let (publisher, _) = open(context, &args.sign, Some(&args.namespace))?;
+    let change = RootChange {
+        add_root: keys(&args.add_root_key)?,
+        add_targets: keys(&args.add_targets_key)?,
+        remove: args.remove_key.clone(),
+        root_threshold: args.root_threshold,
+        targets_threshold: args.targets_threshold,
+        online_keys: args.online_keys,
+        renew: args.renew,
+    };
+    let proposal = publisher.propose_root(&change, Timestamp::now())?;
+    decide(&publisher, proposal, &args.sign, None)
+}
+
+fn grant(context: &Context, args: &RoleGrant) -> Result<Answer, Failure> {
+    let (publisher, _) = of_model(context, &args.sign, &args.model)?;
+    let mut blocks = args.block.clone();
+    blocks.extend(args.from_counter.map(|counter| counter / BLOCK));
+    let grant = Grant {
+        model: args.model.model.clone(),
+        blocks,
+        keys: keys(&args.key)?,
+        threshold: args.threshold,
+        max_epoch: args.max_epoch,
+    };
+    let proposal = publisher.propose_grant(&grant, Timestamp::now())?;
+    decide(&publisher, proposal, &args.sign, None)
+}
+
+fn revoke(context: &Context, args: &RoleRevoke) -> Result<Answer, Failure> {
+    let (publisher, _) = of_model(context, &args.sign, &args.model)?;
+    let revocation = Revocation {
+        model: args.model.model.clone(),
+        key: args.key.clone(),
+        replace: keys(&args.replace)?,
+        threshold: args.threshold,
+    };
+    let proposal = publisher.propose_revocation(&revocation, Timestamp::now())?;
+    decide(&publisher, proposal, &args.sign, None)
+}
+
+fn of_model(
+    context: &Context,
+    args: &SignArgs,
+    model: &ModelRef,
+) -> Result<(Publisher, NamespaceRecord), Failure> {
+    open(context, args, Some(&model.namespace))
+}
+
+pub(super) fn approve(context: &Context, args: &Approve) -> Result<Answer, Failure> {
+    let (publisher, _) = open(context, &args.sign, None)?;
+    let fail = |e: String| {
+        let message = format!("{}: expected a proposal, found {e}", args.file.display());
+        Failure::new(Exit::Failed, "bad-proposal", message)
+    };
+    let length = std::fs::metadata(&args.file)
+        .map_err(|e| fail(e.to_string()))?
+        .len();
+    if length > MAX_PUBLICATION {
+        return Err(fail(format!("{length} bytes, more than {MAX_PUBLICATION}")));
+    }
+    let text = std::fs::read_to_string(&args.file).map_err(|e| fail(e.to_string()))?;
+    let proposal: Proposal = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
+    decide(&publisher, proposal, &args.sign, Some(&args.file))
+}
+
+fn keys(files: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {
+    files.iter().map(|file| Ok(public_key(file)?)).collect()
+}
+
+/// Reviews, shows, asks, signs. `file` is where the proposal came from.
+fn decide(
+    publisher: &Publisher,
+    proposal: Proposal,
+    args: &SignArgs,
+    file: Option<&Path>,
+) -> Result<Answer, Failure> {
+    let now = Timestamp::now();
+    let review = publisher.review(proposal, now)?;
+    let changes: Vec<String> = review.changes().iter().map(|line| printable(line)).collect();
+    for line in &changes {
+        complain(line);
+    }
+    if !args.yes {
+        ask()?;
+    }
+    let (document, text) = match publisher.sign(review, args.out.is_some() || file.is_some(), now)? {
+        Outcome::Published(published) => {
+            let roles = published
+                .roles
+                .iter()
+                .map(|(role, state)| format!("{role} {}", state.version));
+            let text = format!("published: {}", roles.collect::<Vec<_>>().join(", "));
+            (
+                json!({"published": true, "roles": published.roles, "changes": changes}),
+                printable(&text),
+            )
+        }
+        Outcome::Incomplete { proposal, missing } => {
+            let Some(out) = args.out.as_deref().or(file) else {
+                let message = format!("more signatures are needed: {}", missing.join("; "));
+                return Err(Failure::new(Exit::Denied, "threshold", message).advise(
+                    "Keep the proposal with --out FILE, and let the others run `assay approve FILE`",
+                ));
+            };
+            save(out, &proposal)?;
+            let text = format!(
+                "signed; more signatures are needed:\n  {}\nLet the others run: assay approve {}",
+                missing.join("\n  "),
+                out.display()
+            );
+            (
+                json!({"published": false, "missing": missing, "proposal": out, "changes": changes}),
+                text,
+            )
+        }
+    };
+    Ok(Answer::new(document, text))
+}
+
+fn save(path: &Path, proposal: &Proposal) -> Result<(), Failure> {
+    let fail = |e: String| Failure::new(Exit::Store, "file", format!("write {}: {e}", path.display()));
+    let text = serde_json::to_string_pretty(proposal).map_err(|e| fail(e.to_string()))?;
+    // Beside it first: the signatures that are there already must not be lost.
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text + "\n")
+        .and_then(|()| std::fs::rename(&beside, path))
+        .map_err(|e| fail(e.to_string()))
+}
+
+/// Nothing is signed that nobody agreed to.
+fn ask() -> Result<(), Failure> {
+    let refuse = |why: &str| {
+        Failure::new(
+            Exit::Denied,
+            "not-confirmed",
+            format!("nothing was signed: {why}"),
+        )
+        .advise("Look at the changes above; --yes signs without asking")
+    };
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(refuse("standard input is not a terminal"));
+    }
+    let mut err = std::io::stderr().lock();
+    let _ = write!(err, "Sign this? [y/N] ");
+    let _ = err.flush();
+    let mut answer = String::new();
+    let read = stdin.lock().read_line(&mut answer);
+    match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        true => Ok(()),
+        false => Err(refuse("you did not agree")),
+    }
+}

@@ -1,0 +1,198 @@
+//! What a signer is shown: every key, threshold, expiry, delegation and target that a file changes.
+
+use std::collections::BTreeMap;
+
+use assay_authority::metadata::{RoleKeys, Root, Target, Targets, TopRole};
+use assay_authority::public::key_id;
+use assay_schema::tuf::ModelRole;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::PublishError;
+use super::proposal::mismatch;
+
+/// What differs between two roots.
+pub(super) fn root(old: &Root, new: &Root) -> Result<Vec<String>, PublishError> {
+    let mut lines = vec![format!("root: version {} -> {}", old.version()?, new.version()?)];
+    for role in TopRole::ALL {
+        lines.extend(keys(role.as_str(), &old.role(role)?, &new.role(role)?)?);
+    }
+    lines.extend(expiry("root", Some(old.expires()?), new.expires()?));
+    rest(
+        "root",
+        &old.signed_value(),
+        &new.signed_value(),
+        &["keys", "roles"],
+    )?;
+    Ok(lines)
+}
+
+/// What differs between two top-level targets files.
+pub(super) fn targets(old: &Targets, new: &Targets) -> Result<Vec<String>, PublishError> {
+    let mut lines = vec![format!(
+        "targets: version {} -> {}",
+        old.version()?,
+        new.version()?
+    )];
+    let (before, after) = (delegations(old), delegations(new));
+    for (name, entry) in &after {
+        match ModelRole::parse(name) {
+            Some(role) => {
+                well_formed(&role, entry)?;
+                lines.extend(delegation(&role, old, new)?);
+            }
+            // What this software does not know, a person must see as it is.
+            None if before.get(name) != Some(entry) => {
+                lines.push(format!("delegation {name}: becomes {entry}"));
+            }
+            None => {}
+        }
+    }
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    lines.extend(gone.map(|name| format!("delegation {name}: removed")));
+    lines.extend(listed("targets", &old.targets()?, &new.targets()?));
+    lines.extend(expiry("targets", Some(old.expires()?), new.expires()?));
+    rest(
+        "targets",
+        &old.signed_value(),
+        &new.signed_value(),
+        &["delegations", "targets"],
+    )?;
+    Ok(lines)
+}
+
+/// What differs between two files of a model's role.
+pub(super) fn model(name: &str, old: Option<&Targets>, new: &Targets) -> Result<Vec<String>, PublishError> {
+    let version = old.map_or(Ok(0), Targets::version)?;
+    let mut lines = vec![format!("{name}: version {version} -> {}", new.version()?)];
+    let before = old.map_or_else(|| Ok(BTreeMap::new()), Targets::targets)?;
+    let after = new.targets()?;
+    for (path, target) in &before {
+        // A release never changes and none disappears.
+        if after.get(path) != Some(target) {
+            let found = after.get(path).map_or_else(|| "none".to_owned(), described);
+            return Err(mismatch(path, described(target), found));
+        }
+    }
+    lines.extend(listed(name, &before, &after));
+    lines.extend(expiry(
+        name,
+        old.map(Targets::expires).transpose()?,
+        new.expires()?,
+    ));
+    if let Some(old) = old {
+        rest(name, &old.signed_value(), &new.signed_value(), &["targets"])?;
+    }
+    Ok(lines)
+}
+
+/// A key as people compare it: kind, and the id that TUF files name it by.
+pub(super) fn shown(key: &assay_schema::tuf::TufKey) -> Result<String, PublishError> {
+    let id = key_id(key).map_err(|e| mismatch("key", "one with an id", e))?;
+    Ok(format!("{} key {id}", key.keytype))
+}
+
+fn keys(role: &str, old: &RoleKeys, new: &RoleKeys) -> Result<Vec<String>, PublishError> {
+    let mut lines = Vec::new();
+    for key in new.keys.iter().filter(|key| !old.keys.contains(key)) {
+        lines.push(format!("{role}: adds {}", shown(key)?));
+    }
+    for key in old.keys.iter().filter(|key| !new.keys.contains(key)) {
+        lines.push(format!("{role}: removes {}", shown(key)?));
+    }
+    let of = |keys: &RoleKeys| format!("{} of {}", keys.threshold, keys.keys.len());
+    if of(old) != of(new) {
+        lines.push(format!("{role}: threshold {} -> {}", of(old), of(new)));
+    }
+    Ok(lines)
+}
+
+fn delegation(role: &ModelRole, old: &Targets, new: &Targets) -> Result<Vec<String>, PublishError> {
+    let name = role.name();
+    let (Some(after), before) = (new.delegation(role)?, old.delegation(role)?) else {
+        return Ok(Vec::new());
+    };
+    let none = RoleKeys {
+        keys: Vec::new(),
+        threshold: 0,
+    };
+    let mut lines = keys(&name, before.as_ref().map_or(&none, |d| &d.keys), &after.keys)?;
+    let epoch = before.as_ref().map(|d| d.terms.max_epoch);
+    if epoch != Some(after.terms.max_epoch) {
+        let from = epoch.map_or_else(|| "none".to_owned(), |e| e.to_string());
+        lines.push(format!(
+            "{name}: highest epoch {from} -> {}",
+            after.terms.max_epoch
+        ));
+    }
+    Ok(lines)
+}
+
+fn delegations(targets: &Targets) -> BTreeMap<String, Value> {
+    let value = targets.signed_value();
+    let roles = value.pointer("/delegations/roles").and_then(Value::as_array);
+    let named = roles.into_iter().flatten().map(|entry| {
+        (
+            entry.get("name").and_then(Value::as_str).unwrap_or("").to_owned(),
+            entry.clone(),
+        )
+    });
+    named.collect()
+}
+
+/// A model's role has its one path and ends the search there, whoever proposes it.
+fn well_formed(role: &ModelRole, entry: &Value) -> Result<(), PublishError> {
+    let expected = (json!([role.pattern()]), json!(true));
+    let found = (
+        entry.get("paths").cloned().unwrap_or_default(),
+        entry.get("terminating").cloned().unwrap_or_default(),
+    );
+    if found == expected {
+        return Ok(());
+    }
+    Err(mismatch(
+        format!("delegation {}", role.name()),
+        format!("paths {}, terminating {}", expected.0, expected.1),
+        format!("paths {}, terminating {}", found.0, found.1),
+    ))
+}
+
+fn listed(role: &str, old: &BTreeMap<String, Target>, new: &BTreeMap<String, Target>) -> Vec<String> {
+    let changed = new.iter().filter(|(path, target)| old.get(*path) != Some(target));
+    let mut lines: Vec<_> = changed
+        .map(|(path, target)| format!("{role}: target {path} becomes {}", described(target)))
+        .collect();
+    let gone = old.keys().filter(|path| !new.contains_key(*path));
+    lines.extend(gone.map(|path| format!("{role}: target {path} removed")));
+    lines
+}
+
+fn described(target: &Target) -> String {
+    let order = target
+        .note
+        .order
+        .map_or_else(String::new, |o| format!(", order {o}"));
+    format!("SHA-256 {}, {} bytes{order}", target.sha256, target.length)
+}
+
+fn expiry(role: &str, old: Option<Timestamp>, new: Timestamp) -> Option<String> {
+    match old {
+        Some(old) if old == new => None,
+        Some(old) => Some(format!("{role}: expires {old} -> {new}")),
+        None => Some(format!("{role}: expires {new}")),
+    }
+}
+
+/// Nothing but what was shown may differ.
+fn rest(role: &str, old: &Value, new: &Value, seen: &[&str]) -> Result<(), PublishError> {
+    let others = |value: &Value| {
+        let mut fields = value.as_object().cloned().unwrap_or_default();
+        fields.retain(|name, _| name != "version" && name != "expires" && !seen.contains(&name.as_str()));
+        Value::Object(fields)
+    };
+    let (old, new) = (others(old), others(new));
+    match old == new {
+        true => Ok(()),
+        false => Err(mismatch(format!("other fields of {role}"), old, new)),
+    }
+}
