@@ -10,6 +10,7 @@
 //! | [`digest`], [`name`], [`path`], [`order`] | values that are right by construction |
 //! | [`manifest`], [`chunk`] | the release manifest and its chunk indexes |
 //! | [`signers`] | who may sign a model's provenance, `trust/signers.json` |
+//! | [`status`] | what an authority restricts, `status.json` |
 //! | [`tuf`] | role names, target paths and the `x-assay` binding |
 //! | [`bundle`] | the check bundle |
 //! | [`verdict`] | stages, outcomes, evidence |
@@ -27,6 +28,7 @@ pub mod order;
 pub mod path;
 pub mod problem;
 pub mod signers;
+pub mod status;
 pub mod tuf;
 pub mod verdict;
 

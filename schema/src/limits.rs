@@ -24,6 +24,8 @@ pub const MAX_MANIFEST: u64 = 8 << 20;
 pub const MAX_TRUST_TARGET: u64 = 1 << 20;
 /// A target whose bytes may stand in its own entry (`x-assay.inline`).
 pub const MAX_INLINE_TARGET: u64 = 8 << 10;
+/// `status.json`, which always stands in its own entry: some hundreds of revocations.
+pub const MAX_STATUS: u64 = 64 << 10;
 /// An attestation: a Sigstore bundle.
 pub const MAX_ATTESTATION: u64 = 16 << 20;
 /// Attestations of one release.

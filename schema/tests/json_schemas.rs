@@ -15,6 +15,7 @@ use assay_schema::api::{
 };
 use assay_schema::problem::Problem;
 use assay_schema::signers::Signers;
+use assay_schema::status::Status;
 use assay_schema::{CheckBundle, ReleaseManifest, Verdict};
 use schemars::{Schema, schema_for};
 
@@ -24,6 +25,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("check-bundle", schema_for!(CheckBundle)),
         ("verdict", schema_for!(Verdict)),
         ("signers", schema_for!(Signers)),
+        ("status", schema_for!(Status)),
         ("problem", schema_for!(Problem)),
         ("online-keys", schema_for!(OnlineKeys)),
         ("create-namespace", schema_for!(CreateNamespace)),

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use assay_schema::api::{ReleaseInfo, ReleaseState};
 use assay_schema::limits::{MAX_MANIFEST, MAX_ROOT_ROTATIONS, MAX_TRUST_TARGET};
 use assay_schema::problem::{Problem, ProblemKind};
+use assay_schema::status::ROLE;
 use assay_schema::tuf::ModelRole;
 use assay_schema::{CheckBundle, ModelName, NamespaceName, ReleaseManifest, VersionName};
 use serde::Deserialize;
@@ -211,6 +212,12 @@ async fn assemble(
         }
     }
     builder.role(role.clone(), text(current(state, namespace, &role).await?.bytes)?);
+    if listed.delegated.iter().any(|name| name == ROLE) {
+        builder.role(
+            ROLE.to_owned(),
+            text(current(state, namespace, ROLE).await?.bytes)?,
+        );
+    }
 
     let small = async |sha256, limit| {
         state

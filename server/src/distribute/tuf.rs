@@ -6,6 +6,7 @@ use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
 use assay_schema::api::ReleaseState;
 use assay_schema::problem::Problem;
+use assay_schema::status;
 use assay_schema::tuf::ModelRole;
 use assay_schema::{NamespaceName, Sha256Digest};
 
@@ -109,7 +110,7 @@ pub async fn metadata(
 
 /// Get a TUF target by its consistent path, `DIR/SHA256.NAME`
 ///
-/// Manifests of published releases and `trust/*` targets.
+/// Manifests of published releases, `trust/*` targets and `status.json`.
 #[utoipa::path(
     get,
     path = "/tuf/{namespace}/targets/{path}",
@@ -153,9 +154,12 @@ pub async fn target(
 
 /// The target's path and digest from `DIR/SHA256.NAME`.
 fn parse_consistent(consistent: &str) -> Option<(String, Sha256Digest)> {
-    let (dir, file) = consistent.rsplit_once('/')?;
+    let (dir, file) = match consistent.rsplit_once('/') {
+        Some((dir, file)) => (format!("{dir}/"), file),
+        None => (String::new(), consistent),
+    };
     let (sha256, name) = file.split_once('.')?;
-    Some((format!("{dir}/{name}"), sha256.parse().ok()?))
+    Some((format!("{dir}{name}"), sha256.parse().ok()?))
 }
 
 async fn find(
@@ -168,7 +172,9 @@ async fn find(
         return Ok(None);
     };
     let listed = if path.starts_with("trust/") {
-        listed_in_targets(state, namespace, path, sha256).await?
+        listed_in(state, namespace, "targets", path, sha256).await?
+    } else if path == status::TARGET {
+        listed_in(state, namespace, status::ROLE, path, sha256).await?
     } else {
         is_manifest(state, namespace, path, sha256).await?
     };
@@ -202,18 +208,15 @@ async fn is_manifest(
     }))
 }
 
-async fn listed_in_targets(
+async fn listed_in(
     state: &AppState,
     namespace: &NamespaceRecord,
+    role: &str,
     path: &str,
     sha256: &Sha256Digest,
 ) -> ApiResult<bool> {
-    for file in state
-        .db
-        .metadata_history(&namespace.name, "targets", HISTORY)
-        .await?
-    {
-        let targets = TargetsFile::parse("targets", &file.bytes).map_err(ApiError::internal)?;
+    for file in state.db.metadata_history(&namespace.name, role, HISTORY).await? {
+        let targets = TargetsFile::parse(role, &file.bytes).map_err(ApiError::internal)?;
         if targets.targets.get(path).is_some_and(|t| t.sha256 == *sha256) {
             return Ok(true);
         }

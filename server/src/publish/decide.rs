@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use assay_schema::api::{Publication, RoleState};
 use assay_schema::limits::MAX_TRUST_TARGET;
+use assay_schema::status::{self, Status};
 use assay_schema::tuf::ModelRole;
 use assay_schema::{Sha256Digest, VersionName};
 use jiff::Timestamp;
@@ -25,6 +26,8 @@ pub enum SignedBy {
     Targets,
     /// A model's publishers.
     Model(ModelRole),
+    /// Whoever restricts: `status.json`.
+    Status,
 }
 
 /// A file that a publication brings.
@@ -131,8 +134,8 @@ pub enum BadPublication {
     Empty,
     /// A role that no publisher signs.
     #[error(
-        "publication: expected `root`, `targets` or `model.<model>.<block>`, found {0:?}; the registry signs snapshot \
-         and timestamp itself"
+        "publication: expected `root`, `targets`, `status` or `model.<model>.<block>`, found {0:?}; the registry signs \
+         snapshot and timestamp itself"
     )]
     Role(String),
     /// A role lists a path that is not its own.
@@ -245,6 +248,7 @@ pub fn read_role(
 ) -> Result<NewRole, BadPublication> {
     let role = match (name.as_str(), ModelRole::parse(&name)) {
         (TARGETS, _) => SignedBy::Targets,
+        (status::ROLE, _) => SignedBy::Status,
         (_, Some(role)) => SignedBy::Model(role),
         _ => return Err(BadPublication::Role(name.chars().take(120).collect())),
     };
@@ -301,6 +305,7 @@ impl NewRole {
                 }
                 Ok(())
             }),
+            SignedBy::Status => self.check_status(),
             SignedBy::Model(_) if self.file.targets.is_empty() => Err(BadPublication::NoRelease {
                 role: self.name.clone(),
             }),
@@ -313,6 +318,22 @@ impl NewRole {
                         None => Err(self.bad_path(&role.pattern(), path)),
                     })
             }
+        }
+    }
+
+    /// One target, inside its own entry, that devices can read.
+    fn check_status(&self) -> Result<(), BadPublication> {
+        if let Some(path) = self.file.targets.keys().find(|path| *path != status::TARGET) {
+            return Err(self.bad_path(status::TARGET, path));
+        }
+        let target = self.file.targets.get(status::TARGET);
+        let inline = target.and_then(|t| t.note.inline.as_deref()).unwrap_or_default();
+        match Status::parse(inline.as_bytes()) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(BadPublication::Metadata(BadMetadata::Json {
+                role: status::TARGET.to_owned(),
+                source,
+            })),
         }
     }
 
@@ -365,9 +386,10 @@ impl NewRole {
             .collect())
     }
 
-    /// The targets under `trust/` that the file lists.
+    /// The targets that are no releases: `trust/*` and `status.json`.
     pub fn trust_targets(&self) -> impl Iterator<Item = (&String, &Target)> {
-        let listed = matches!(self.role, SignedBy::Targets).then_some(&self.file.targets);
+        let own = matches!(self.role, SignedBy::Targets | SignedBy::Status);
+        let listed = own.then_some(&self.file.targets);
         listed.into_iter().flatten()
     }
 }

@@ -118,6 +118,18 @@ pub fn role(refreshed: &Refreshed, role: &ModelRole, bytes: &str) -> Result<(), 
     }
 }
 
+/// Whether a device accepts a status file.
+///
+/// # Errors
+/// It would refuse it.
+pub fn status(refreshed: &Refreshed, bytes: &[u8]) -> Result<(), TrustError> {
+    let accepted = refreshed
+        .clone()
+        .accept_role(assay_schema::status::ROLE, bytes)
+        .map_err(|failure| failure.error)?;
+    accepted.status_target().map(drop)
+}
+
 impl Files {
     /// Adds a role's file.
     pub fn insert(&mut self, role: &str, version: u64, bytes: &str) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use assay_schema::Sha256Digest;
 use assay_schema::api::RoleState;
+use assay_schema::status;
 use assay_schema::tuf::ModelRole;
 use assay_trust::Refreshed;
 use assay_verifier::TrustError;
@@ -130,6 +131,10 @@ impl Proposal<'_> {
                 judge::role(&refreshed, model_role, &role.bytes)?;
             }
         }
+        let status = self.sent.iter().find(|r| r.role == SignedBy::Status);
+        if status.is_some() || sent_targets.is_some() || self.root.is_some() {
+            self.judge_status(&refreshed, status).await?;
+        }
         if sent_targets.is_some() || self.root.is_some() {
             self.judge_unchanged_roles(&refreshed).await?;
         }
@@ -150,6 +155,32 @@ impl Proposal<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Where the targets delegate a status, devices use nothing without a valid one. One that has expired is the authority's to
+    /// renew, and keeps the other roles from nothing here.
+    async fn judge_status(&self, refreshed: &Refreshed, sent: Option<&NewRole>) -> Result<(), PublishError> {
+        let missing = |subject: &str, expected: &str| {
+            PublishError::Trust(TrustError::Malformed {
+                subject: subject.to_owned(),
+                expected: expected.to_owned(),
+                found: "none".to_owned(),
+            })
+        };
+        let stands = self.present.states.get(status::ROLE);
+        let bytes = match (refreshed.has_status(), sent, stands) {
+            (false, Some(_), _) => return Err(missing(TARGETS, "a delegation to status")),
+            (false, None, _) => return Ok(()),
+            (true, Some(sent), _) => return Ok(judge::status(refreshed, sent.bytes.as_bytes())?),
+            (true, None, None) => {
+                return Err(missing("publication", "the status file that targets delegate"));
+            }
+            (true, None, Some(stands)) => self.metadata(status::ROLE, stands.version).await?,
+        };
+        match judge::status(refreshed, &bytes.unwrap_or_default()) {
+            Err(TrustError::Expired { role, .. }) if role == status::ROLE => Ok(()),
+            judged => Ok(judged?),
+        }
     }
 
     /// New top-level targets must not take away what devices may use: every role holds on under them. Only a role that has itself

@@ -18,6 +18,7 @@ mod rebase;
 mod resign;
 mod rooms;
 mod rotation;
+mod status;
 mod steps;
 mod support;
 mod tuf;

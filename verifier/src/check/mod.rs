@@ -6,7 +6,9 @@
 mod phase;
 mod provenance;
 mod release;
+mod status;
 
+use assay_schema::status::Status;
 use assay_schema::verdict::{Refusal, Subject};
 use assay_schema::{Stage, Verdict, limits};
 use assay_trust::{DeviceState, Pin, Roots};
@@ -108,6 +110,8 @@ struct Context {
     etag: Option<String>,
     /// The registry said that what the last check kept still is right, and so that is what is judged.
     rests_on_kept: bool,
+    /// What the authority restricts, where it has a status.
+    status: Option<Status>,
     /// What the driver persisted last.
     persisted: DeviceState,
 }
@@ -154,6 +158,7 @@ pub fn check(pin: &Pin, state: DeviceState, request: CheckRequest, now: Timestam
         used: Used::default(),
         etag: None,
         rests_on_kept: false,
+        status: None,
         persisted: state.clone(),
     };
     if now.as_second() < limits::EARLIEST_CREDIBLE_TIME {
@@ -213,6 +218,7 @@ impl Context {
         self.prefetch = Prefetch::default();
         self.used = Used::default();
         self.etag = None;
+        self.status = None;
         self.reports.restart();
         self.begin(state)
     }

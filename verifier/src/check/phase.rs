@@ -9,6 +9,7 @@ use assay_trust::{AwaitSnapshot, AwaitTargets, AwaitTimestamp, DeviceState, Fail
 
 use super::provenance::Provenance;
 use super::release::{Manifest, Role};
+use super::status::AwaitStatus;
 use super::{Context, Flow};
 use crate::prefetch::Prefetch;
 use crate::report::refusal;
@@ -27,6 +28,8 @@ pub(super) enum Phase {
     Snapshot(AwaitSnapshot),
     /// The top-level targets are due.
     Targets(AwaitTargets),
+    /// The status is due.
+    Status(Box<AwaitStatus>),
     /// A model's role is due.
     Role(Box<Role>),
     /// The release manifest is due.
@@ -42,6 +45,7 @@ impl Phase {
             Self::Timestamp(p) => p.state(),
             Self::Snapshot(p) => p.state(),
             Self::Targets(p) => p.state(),
+            Self::Status(p) => p.state(),
             Self::Role(p) => p.state(),
             Self::Manifest(p) => p.state(),
             Self::Provenance(p) => p.state(),
@@ -50,7 +54,9 @@ impl Phase {
 
     fn stage(&self) -> Stage {
         match self {
-            Self::Bundle(_) | Self::Timestamp(_) | Self::Snapshot(_) | Self::Targets(_) => Stage::Freshness,
+            Self::Bundle(_) | Self::Timestamp(_) | Self::Snapshot(_) | Self::Targets(_) | Self::Status(_) => {
+                Stage::Freshness
+            }
             Self::Roots(..) => Stage::TrustRoot,
             Self::Role(_) | Self::Manifest(_) => Stage::Release,
             Self::Provenance(_) => Stage::Provenance,
@@ -90,6 +96,7 @@ impl Phase {
                     None => Flow::Need(Self::Targets(p), pinned(&wanted)),
                 }
             }
+            Self::Status(p) => p.step(ctx),
             Self::Role(p) => p.step(ctx),
             Self::Manifest(p) => p.step(ctx),
             Self::Provenance(p) => p.step(ctx),
@@ -115,6 +122,7 @@ impl Phase {
             Self::Timestamp(p) => accept_timestamp(p, &bytes, ctx),
             Self::Snapshot(p) => accept_snapshot(p, &bytes, ctx),
             Self::Targets(p) => accept_targets(p, &bytes, ctx),
+            Self::Status(p) => p.accept(&bytes, ctx),
             Self::Role(p) => p.accept(&bytes, ctx),
             Self::Manifest(p) => p.accept(&bytes, ctx),
             Self::Provenance(p) => p.accept(bytes, ctx),
@@ -300,9 +308,8 @@ fn accept_targets(phase: AwaitTargets, bytes: &[u8], ctx: &mut Context) -> Flow 
                 ctx.reports
                     .evidence(Stage::Freshness, "targets_expires", targets.expires);
             }
-            ctx.reports.pass(Stage::Freshness);
             ctx.used.targets = String::from_utf8_lossy(bytes).into_owned();
-            Role::begin(next, ctx)
+            AwaitStatus::begin(next, ctx)
         }
         Err(failure) => failed(Stage::Freshness, *failure),
     }

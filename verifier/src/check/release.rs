@@ -7,6 +7,7 @@ use assay_trust::{DeviceState, Refreshed, TrustError};
 
 use super::phase::{Phase, at_hand, failed, pinned, stop};
 use super::provenance::Provenance;
+use super::status::{restricted, revoked_signer};
 use super::{Context, Flow};
 use crate::report::refusal;
 use crate::request::{Fetch, Resource, Want};
@@ -77,6 +78,10 @@ impl Role {
             Ok(trust) => trust,
             Err(failure) => return failed(Stage::Release, *failure),
         };
+        let revoked = ctx.status.as_ref().and_then(|s| revoked_signer(s, &name, bytes));
+        if let Some(refusal) = revoked {
+            return Flow::Stop(Stage::Release, refusal, trust.into_state());
+        }
         let found = match &ctx.request.want {
             Want::Highest => trust.highest(&current),
             Want::Version(version) => trust.version(&current, version),
@@ -162,6 +167,9 @@ impl Manifest {
                 found: release.order,
             };
             return stop(Stage::Freshness, error, trust.into_state());
+        }
+        if let Some(refusal) = restricted(&release, ctx) {
+            return Flow::Stop(Stage::Release, refusal, trust.into_state());
         }
         Flow::Next(Phase::Manifest(Box::new(Self { trust, release })))
     }

@@ -22,4 +22,5 @@ mod replay;
 mod rollback;
 mod simulation;
 mod stages;
+mod status;
 mod volume;

@@ -1,6 +1,7 @@
 //! Finding a release: which role lists it, and whether that role may.
 
-use assay_schema::{ModelName, ReleaseOrder, Sha256Digest, VersionName, limits, tuf};
+use assay_schema::{ModelName, ReleaseOrder, Sha256Digest, VersionName, limits, status, tuf};
+use jiff::Timestamp;
 use serde_json::Value;
 use sigstore_tuf::metadata::{DelegatedRole, TargetFile, Targets};
 
@@ -162,6 +163,70 @@ impl Refreshed {
             });
         }
         Ok(Some(target))
+    }
+
+    /// Whether the top-level targets delegate a status role. One that exists must be valid (fail closed).
+    pub fn has_status(&self) -> bool {
+        let delegations = self.targets().and_then(|t| t.delegations.as_ref());
+        let mut roles = delegations.into_iter().flat_map(|d| &d.roles);
+        roles.any(|delegation| delegation.name == status::ROLE)
+    }
+
+    /// `status.json` of the accepted status role, to which TUF's search for that path must lead (TUF 5.6.7).
+    ///
+    /// # Errors
+    /// The role was not accepted, lists it not, or lists something else too; another role would be searched for it; it is too
+    /// long.
+    pub fn status_target(&self) -> Result<TargetRef, TrustError> {
+        let malformed = |expected: &str, found: String| TrustError::Malformed {
+            subject: status::ROLE.to_owned(),
+            expected: expected.to_owned(),
+            found,
+        };
+        let file = self.core.set.targets_role(status::ROLE);
+        let targets = file.ok_or_else(|| malformed("an accepted file", "none".to_owned()))?;
+        let expected = "the target status.json and no other";
+        let target = match targets.targets.iter().next() {
+            Some((path, file)) if path == status::TARGET && targets.targets.len() == 1 => {
+                TargetRef::read(path, file)?
+            }
+            _ => return Err(malformed(expected, format!("{} targets", targets.targets.len()))),
+        };
+        let resolving = self.resolving_role(status::TARGET)?;
+        if resolving.name != status::ROLE {
+            return Err(malformed(
+                "a path that TUF resolves to status",
+                resolving.name.clone(),
+            ));
+        }
+        if target.length > limits::MAX_STATUS {
+            return Err(TrustError::TooLong {
+                subject: status::TARGET.to_owned(),
+                expected: limits::MAX_STATUS,
+                found: target.length,
+            });
+        }
+        Ok(target)
+    }
+
+    /// Version and expiry of an accepted targets role.
+    pub fn role_version(&self, role: &str) -> Option<(u64, Timestamp)> {
+        let targets = self.core.set.targets_role(role)?;
+        Some((targets.version, targets.expires))
+    }
+
+    /// The version of a role in the state that was accepted; `None` if the snapshot does not name it.
+    pub fn current_version(&self, role: &str) -> Option<u64> {
+        let set = &self.core.set;
+        match role {
+            "root" => Some(set.root().version),
+            "timestamp" => set.timestamp().map(|t| t.version),
+            "snapshot" => set.snapshot().map(|s| s.version),
+            _ => set
+                .snapshot()
+                .and_then(|s| s.meta.get(&format!("{role}.json")))
+                .map(|meta| meta.version),
+        }
     }
 
     fn listed(

@@ -298,7 +298,7 @@ impl Simulator {
         let roles: Vec<String> = self
             .signed
             .keys()
-            .filter(|r| *r == "targets" || r.starts_with("model."))
+            .filter(|r| *r == "targets" || *r == "status" || r.starts_with("model."))
             .cloned()
             .collect();
         for role in roles {
@@ -340,6 +340,44 @@ impl Simulator {
         self.targets
             .insert(consistent_target(path, &digest), bytes.to_vec());
         self.edit("targets", |signed| signed["targets"][path] = entry);
+    }
+
+    /// Delegates the status role, and publishes its first file with this content.
+    pub(crate) fn status(&mut self, content: &Value) {
+        let key = new_key();
+        let (id, keys) = (
+            ids(std::slice::from_ref(&key)),
+            listed(std::slice::from_ref(&key)),
+        );
+        self.keys.insert("status".to_owned(), vec![key]);
+        let mut document = self.document("targets", "status", 30);
+        document["targets"] = json!({});
+        self.signed.insert("status".to_owned(), document);
+        self.restrict(content);
+        self.edit("targets", |signed| {
+            let delegations = &mut signed["delegations"];
+            delegations["keys"]
+                .as_object_mut()
+                .unwrap()
+                .extend(keys.as_object().unwrap().clone());
+            delegations["roles"].as_array_mut().unwrap().push(json!({
+                "name": "status", "keyids": id, "threshold": 1, "paths": ["status.json"], "terminating": true,
+            }));
+        });
+    }
+
+    /// The next status.
+    pub(crate) fn restrict(&mut self, content: &Value) {
+        let content = content.to_string();
+        let target = json!({"length": content.len(), "hashes": {"sha256": sha256(content.as_bytes())},
+            "custom": {FIELD: {"inline": content}}});
+        let expires = after_days(self.now, 30).to_string();
+        let document = self.signed.get_mut("status").unwrap();
+        document["targets"] = json!({"status.json": target});
+        document["version"] = (document["version"].as_u64().unwrap() + 1).into();
+        document["expires"] = expires.into();
+        self.sign("status");
+        self.publish();
     }
 
     /// Delegates a block of the model up to an epoch.
@@ -503,6 +541,10 @@ impl Simulator {
                     metadata: text(&self.current[&r.role]),
                 })
                 .into_iter()
+                .chain(self.current.get("status").map(|bytes| RoleFile {
+                    role: "status".to_owned(),
+                    metadata: text(bytes),
+                }))
                 .collect(),
             blobs: blobs
                 .into_iter()
