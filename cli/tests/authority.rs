@@ -447,3 +447,56 @@ fn a_folder_joins_the_namespace_of_its_fingerprint_only() {
     join(&world, &folder);
     with(&world, &folder, &args).exits(REFUSED);
 }
+
+#[test]
+fn a_status_revokes_a_release_and_devices_keep_what_they_had() {
+    let world = World::new();
+    world
+        .run(["publish", &world.model("model", 1), "acme/minilm@1.0.0"])
+        .exits(DONE);
+    world.run(["pull", "acme/minilm"]).exits(DONE);
+    world.run(["status", "renew", "acme", "--yes"]).exits(REFUSED);
+
+    let job = world.at("job");
+    world.run(["keygen", &job, "--status", "1"]).exits(DONE);
+    join(&world, &job);
+    for file in ["root.pem", "targets.pem", "publisher.pem", "model-signing.pem"] {
+        std::fs::remove_file(Path::new(&job).join(file)).unwrap();
+    }
+    copy(&format!("{job}/status.pem"), &world.at("authority/status.pem"));
+    let public = format!("{job}/status.pem.pub");
+    world
+        .run(["status", "init", "acme", "--key", &public, "--yes"])
+        .exits(DONE);
+    let checked = world.run(["check", "acme/minilm", "--json"]).exits(DONE).json();
+    assert!(checked["requests"].as_u64() <= Some(2), "{checked}");
+    let unchanged = world.run(["check", "acme/minilm", "--json"]).exits(DONE).json();
+    assert_eq!(unchanged["requests"], 1);
+    world.run(["check", "acme/minilm", "--static"]).exits(DONE);
+
+    with(&world, &job, &["status", "renew", "acme", "--yes"]).exits(DONE);
+    let revoke = [
+        "status",
+        "revoke",
+        "acme",
+        "--release",
+        "acme/minilm@1.0.0",
+        "--reason",
+        "poisoned",
+        "--least-order",
+        "minilm=1.2",
+        "--yes",
+    ];
+    with(&world, &job, &revoke).exits(DONE);
+    let shown = world.run(["status", "show", "acme", "--json"]).exits(DONE).json();
+    assert_eq!(shown["version"], 3);
+    assert_eq!(shown["status"]["revoked_releases"][0]["reason"], "poisoned");
+    let refused = world.run(["check", "acme/minilm"]).exits(REFUSED);
+    assert!(refused.err.contains("poisoned"), "{refused:?}");
+    // The active one stays usable offline; the next release is above the least order.
+    world.run(["path", "acme/minilm"]).exits(DONE);
+    world
+        .run(["publish", &world.model("next", 2), "acme/minilm@1.1.0"])
+        .exits(DONE);
+    world.run(["update", "acme/minilm"]).exits(DONE);
+}

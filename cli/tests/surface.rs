@@ -14,7 +14,7 @@ use std::process::Stdio;
 use support::{Ran, assay, run};
 
 /// Every command that does something, as one types it.
-const COMMANDS: [&[&str]; 38] = [
+const COMMANDS: [&[&str]; 42] = [
     &["keygen"],
     &["namespace", "create"],
     &["namespace", "join"],
@@ -42,6 +42,10 @@ const COMMANDS: [&[&str]; 38] = [
     &["rollback"],
     &["resume"],
     &["status"],
+    &["status", "init"],
+    &["status", "show"],
+    &["status", "renew"],
+    &["status", "revoke"],
     &["path"],
     &["search"],
     &["releases"],

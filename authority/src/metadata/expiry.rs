@@ -1,5 +1,6 @@
 //! When metadata expires: the defaults, and how the time is written.
 
+use assay_schema::status;
 use jiff::{SignedDuration, Timestamp};
 
 use super::error::MetadataError;
@@ -10,12 +11,14 @@ pub const ROOT_DAYS: i64 = 365;
 pub const TARGETS_DAYS: i64 = 180;
 /// Days until a model role's metadata expires.
 pub const MODEL_ROLE_DAYS: i64 = 180;
+/// Days until the status role's metadata expires.
+pub const STATUS_DAYS: i64 = 30;
 /// Days until snapshot metadata expires.
 pub const SNAPSHOT_DAYS: i64 = 7;
 /// Days until timestamp metadata expires.
 pub const TIMESTAMP_DAYS: i64 = 1;
 
-/// When metadata of this role, signed at `now`, expires by default. Every name that is not a top-level role's is a model role's.
+/// When metadata of this role, signed at `now`, expires by default. Every other name is a model role's.
 ///
 /// # Errors
 /// [`MetadataError::Expiry`]: `now` is at the end of time.
@@ -23,6 +26,7 @@ pub fn default_expiry(role: &str, now: Timestamp) -> Result<Timestamp, MetadataE
     let days = match role {
         "root" => ROOT_DAYS,
         "targets" => TARGETS_DAYS,
+        status::ROLE => STATUS_DAYS,
         "snapshot" => SNAPSHOT_DAYS,
         "timestamp" => TIMESTAMP_DAYS,
         _ => MODEL_ROLE_DAYS,

@@ -14,7 +14,9 @@ mod signed;
 mod targets;
 
 pub use error::MetadataError;
-pub use expiry::{MODEL_ROLE_DAYS, ROOT_DAYS, SNAPSHOT_DAYS, TARGETS_DAYS, TIMESTAMP_DAYS, default_expiry};
+pub use expiry::{
+    MODEL_ROLE_DAYS, ROOT_DAYS, SNAPSHOT_DAYS, STATUS_DAYS, TARGETS_DAYS, TIMESTAMP_DAYS, default_expiry,
+};
 pub use keys::RoleKeys;
 pub use online::{FileMeta, Snapshot, TimestampRole};
 pub use root::Root;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use assay_schema::Sha256Digest;
+use assay_schema::canonical::{self, JsonError};
 use assay_schema::limits::{MAX_INTEGER, MAX_TARGETS};
+use assay_schema::status::{self, Status};
 use assay_schema::tuf::{Binding, DelegationTerms, FIELD, ModelRole, TargetNote};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -79,6 +81,49 @@ impl Targets {
         Self::new(&role.name(), namespace, expires)
     }
 
+    /// The first version of the status role's metadata.
+    ///
+    /// # Errors
+    /// [`MetadataError::Expiry`], or as [`Targets::set_status`].
+    pub fn status_role(
+        content: &Status,
+        namespace: Sha256Digest,
+        expires: Timestamp,
+    ) -> Result<Self, MetadataError> {
+        let mut made = Self::new(status::ROLE, namespace, expires)?;
+        made.set_status(content)?;
+        Ok(made)
+    }
+
+    /// Replaces `status.json`, which stands in its own entry.
+    ///
+    /// # Errors
+    /// [`MetadataError::NotItsPath`] in another role, or [`MetadataError::Json`] for one that no device would read.
+    pub fn set_status(&mut self, content: &Status) -> Result<(), MetadataError> {
+        let json = |source: JsonError| MetadataError::Json {
+            role: status::TARGET.to_owned(),
+            source,
+        };
+        let bytes = canonical::document(content).map_err(json)?;
+        Status::parse(&bytes).map_err(json)?;
+        let mut target = Target::of(&bytes);
+        target.note.inline = Some(String::from_utf8_lossy(&bytes).into_owned());
+        self.set_target(status::TARGET, &target)
+    }
+
+    /// `status.json` of the status role.
+    ///
+    /// # Errors
+    /// [`MetadataError::Field`] or [`MetadataError::Json`]: there is none that can be read.
+    pub fn status(&self) -> Result<Status, MetadataError> {
+        let inline = self.target(status::TARGET)?.and_then(|t| t.note.inline);
+        let inline = inline.ok_or_else(|| field(self.role(), status::TARGET, "its inline bytes", "none"))?;
+        Status::parse(inline.as_bytes()).map_err(|source| MetadataError::Json {
+            role: status::TARGET.to_owned(),
+            source,
+        })
+    }
+
     fn new(role: &str, namespace: Sha256Digest, expires: Timestamp) -> Result<Self, MetadataError> {
         let mut document = Document::new(TOP, role, 1, expires)?.bound(namespace)?;
         document.put("targets", &Map::new())?;
@@ -91,11 +136,12 @@ impl Targets {
     /// [`MetadataError::Json`], [`MetadataError::Field`] or [`MetadataError::Expiry`].
     pub fn read(bytes: &[u8]) -> Result<Self, MetadataError> {
         let document = Document::read(TOP, bytes, MAX_TARGETS)?;
-        if document.role != TOP && ModelRole::parse(&document.role).is_none() {
+        let known = [TOP, status::ROLE].contains(&document.role.as_str());
+        if !known && ModelRole::parse(&document.role).is_none() {
             return Err(field(
                 TOP,
                 "x-assay role",
-                "targets or model.<model>.<block>",
+                "targets, status or model.<model>.<block>",
                 &document.role,
             ));
         }
@@ -237,6 +283,7 @@ impl Targets {
                     .is_some_and(|name| !name.is_empty() && !name.contains('/'));
                 (pattern, fits)
             }
+            None if self.role() == status::ROLE => (status::TARGET.to_owned(), path == status::TARGET),
             None => (
                 "no model: releases belong to the role that their block is delegated to".to_owned(),
                 !path.starts_with(RELEASES) && !path.is_empty(),
@@ -323,6 +370,50 @@ impl Targets {
         root: &Root,
     ) -> Result<(), MetadataError> {
         let name = role.name();
+        let epoch = delegation.terms.max_epoch;
+        if !(1..=MAX_INTEGER).contains(&epoch) {
+            return Err(field(TOP, format!("max_epoch of {name}"), "1 to 2^53-1", epoch));
+        }
+        let terms = json!({"max_epoch": epoch});
+        self.write_delegation(name, &role.pattern(), &delegation.keys, Some(terms), root)
+    }
+
+    /// Delegates `status.json` to the status role, or gives it other keys.
+    ///
+    /// # Errors
+    /// As [`Targets::delegate`].
+    pub fn delegate_status(&mut self, keys: &RoleKeys, root: &Root) -> Result<(), MetadataError> {
+        self.write_delegation(status::ROLE.to_owned(), status::TARGET, keys, None, root)
+    }
+
+    /// The keys of the status role, if it is delegated.
+    ///
+    /// # Errors
+    /// [`MetadataError::Field`] or [`MetadataError::KeyId`].
+    pub fn status_keys(&self) -> Result<Option<RoleKeys>, MetadataError> {
+        let Some(delegations) = self.document.signed.get("delegations") else {
+            return Ok(None);
+        };
+        let roles = delegations.get("roles").and_then(Value::as_array);
+        let entry = roles
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object)
+            .find(|entry| entry.get("name").and_then(Value::as_str) == Some(status::ROLE));
+        let Some(entry) = entry else { return Ok(None) };
+        let keys = delegations.get("keys").and_then(Value::as_object);
+        let keys = keys.ok_or_else(|| field(self.role(), "delegations", "keys", "none"))?;
+        keys::read(self.role(), entry, keys, status::ROLE).map(Some)
+    }
+
+    fn write_delegation(
+        &mut self,
+        name: String,
+        pattern: &str,
+        role_keys: &RoleKeys,
+        terms: Option<Value>,
+        root: &Root,
+    ) -> Result<(), MetadataError> {
         if self.role() != TOP {
             return Err(field(
                 self.role(),
@@ -331,11 +422,7 @@ impl Targets {
                 &name,
             ));
         }
-        let epoch = delegation.terms.max_epoch;
-        if !(1..=MAX_INTEGER).contains(&epoch) {
-            return Err(field(TOP, format!("max_epoch of {name}"), "1 to 2^53-1", epoch));
-        }
-        for (point, key_id) in delegation.keys.check(&name)? {
+        for (point, key_id) in role_keys.check(&name)? {
             if let Some(first) = root.role_of(&point)? {
                 return Err(MetadataError::KeyInTwoRoles {
                     first: first.as_str().to_owned(),
@@ -363,11 +450,13 @@ impl Targets {
             Some(Value::Object(found)) => found,
             _ => Map::new(),
         };
-        keys::write(&mut entry, &mut all_keys, &name, &delegation.keys)?;
+        keys::write(&mut entry, &mut all_keys, &name, role_keys)?;
         entry.insert("name".to_owned(), name.into());
-        entry.insert("paths".to_owned(), json!([role.pattern()]));
+        entry.insert("paths".to_owned(), json!([pattern]));
         entry.insert("terminating".to_owned(), true.into());
-        entry.insert(FIELD.to_owned(), json!({"max_epoch": epoch}));
+        if let Some(terms) = terms {
+            entry.insert(FIELD.to_owned(), terms);
+        }
         // The patterns are disjoint, so a role's place decides nothing; a role that was there keeps it all the same.
         roles.insert(at.unwrap_or(roles.len()), Value::Object(entry));
         keys::drop_unused(&mut all_keys, roles.iter());

@@ -44,6 +44,9 @@ pub(crate) struct Keygen {
     /// How many targets keys must sign
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(crate) targets_threshold: u32,
+    /// How many keys for the status role (status.pem): a scheduled job may hold one
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=16))]
+    pub(crate) status: u32,
     /// Encrypt the keys under a passphrase
     #[arg(long)]
     pub(crate) encrypt: bool,

@@ -2,10 +2,82 @@
 
 use std::path::PathBuf;
 
-use assay_schema::{ModelRef, NamespaceName, Sha256Digest};
+use assay_schema::{ModelRef, NamespaceName, ReleaseRef, Sha256Digest};
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::shared::{AuthorityArgs, RegistryArgs, TokenArgs};
+
+/// What an authority restricts: these commands need its folder.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StatusCommand {
+    /// Authority: delegate the status role to keys, and sign its first file
+    Init(StatusInit),
+    /// Authority: show what the namespace's status restricts
+    Show(StatusShow),
+    /// Authority: sign the status again, with a later expiry; fit for a scheduled job
+    Renew(StatusShow),
+    /// Authority: revoke releases and keys, raise least orders and versions
+    Revoke(StatusRevoke),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+From then on no device uses the namespace without a status that is valid: it must be renewed before it expires, every 30 days. Keys \
+are made by `assay keygen DIR --status 1`.
+
+Example:
+  assay status init acme --key ./status.pem.pub")]
+pub(crate) struct StatusInit {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    /// The file of a public status key. Repeatable
+    #[arg(long, value_name = "PEM", required = true)]
+    pub(crate) key: Vec<PathBuf>,
+    /// How many of them must sign
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub(crate) threshold: u64,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  assay status renew acme --authority ./ci --yes")]
+pub(crate) struct StatusShow {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["release", "key_id", "least_order", "least_version"])))]
+#[command(after_help = "\
+Devices learn it with their next check. A release that is active on a device stays there; the verdict tells its owner to stop using it.
+
+Examples:
+  assay status revoke acme --release acme/minilm@1.2.0 --reason 'poisoned weights'
+  assay status revoke acme --key-id 3f9c... --least-order minilm=1.7 --least-version root=4")]
+pub(crate) struct StatusRevoke {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    /// A release to revoke. Repeatable
+    #[arg(long, value_name = "NS/MODEL@VERSION")]
+    pub(crate) release: Vec<ReleaseRef>,
+    /// Why these releases are revoked, for people
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+    /// The whole id of a key to revoke. Repeatable
+    #[arg(long, value_name = "ID")]
+    pub(crate) key_id: Vec<Sha256Digest>,
+    /// The least order of a model's releases. Repeatable
+    #[arg(long, value_name = "MODEL=EPOCH.COUNTER")]
+    pub(crate) least_order: Vec<String>,
+    /// The least version of a role. Repeatable
+    #[arg(long, value_name = "ROLE=VERSION")]
+    pub(crate) least_version: Vec<String>,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
 
 /// The authority's keys, the registry, and how to sign.
 #[derive(Debug, Clone, Args)]

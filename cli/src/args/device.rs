@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use assay_schema::{ModelRef, NamespaceName, Sha256Digest, VersionName};
 use clap::{ArgGroup, Args, Subcommand};
 
+use super::change::StatusCommand;
 use super::shared::{ChainArgs, DeviceArgs, RegistryArgs, StoreArgs, Wanted};
 
 #[derive(Debug, Subcommand)]
@@ -216,8 +217,13 @@ pub(crate) struct HeldModel {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  assay status\n  assay status acme/minilm --json")]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    after_help = "Examples:\n  assay status\n  assay status acme/minilm --json\n  assay status renew acme --yes"
+)]
 pub(crate) struct Status {
+    #[command(subcommand)]
+    pub(crate) command: Option<StatusCommand>,
     /// One model only
     #[arg(value_name = "NS/MODEL")]
     pub(crate) model: Option<ModelRef>,

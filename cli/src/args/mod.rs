@@ -14,6 +14,7 @@ pub(crate) use authority::{KeyType, Keygen, NamespaceCommand, NamespaceCreate, P
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use change::{
     Approve, NamespaceJoin, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs,
+    StatusCommand, StatusInit, StatusRevoke, StatusShow,
 };
 pub(crate) use device::{
     Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, TrustAdd, TrustCommand,

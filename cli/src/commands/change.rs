@@ -87,7 +87,7 @@ pub(super) fn role(context: &Context, command: &RoleCommand) -> Result<Answer, F
 }
 
 /// The publisher of this folder, which must be of this namespace where one is named.
-fn open(
+pub(super) fn open(
     context: &Context,
     args: &SignArgs,
     namespace: Option<&NamespaceName>,
@@ -179,12 +179,12 @@ pub(super) fn approve(context: &Context, args: &Approve) -> Result<Answer, Failu
     decide(&publisher, proposal, &args.sign, Some(&args.file))
 }
 
-fn keys(files: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {
+pub(super) fn keys(files: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {
     files.iter().map(|file| Ok(public_key(file)?)).collect()
 }
 
 /// Reviews, shows, asks, signs. `file` is where the proposal came from.
-fn decide(
+pub(super) fn decide(
     publisher: &Publisher,
     proposal: Proposal,
     args: &SignArgs,

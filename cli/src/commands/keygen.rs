@@ -119,6 +119,7 @@ pub(super) fn run(args: &Keygen) -> Result<Answer, Failure> {
         (KeyRole::Targets, args.targets, kind),
         (KeyRole::Publisher, 1, kind),
         (KeyRole::ModelSigning, 1, args.signing_kind.into()),
+        (KeyRole::Status, args.status, kind),
     ] {
         for number in 1..=count {
             let public = folder.generate(role, number, kind, passphrase.as_deref().map(String::as_str))?;

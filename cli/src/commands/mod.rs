@@ -8,6 +8,7 @@ mod local;
 mod namespace;
 mod publish;
 mod pull;
+mod restrict;
 mod trust;
 mod verify;
 
@@ -36,7 +37,10 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Answer, Failure
         Command::Verify(args) => verify::run(context, &args),
         Command::Rollback(args) => local::rollback(context, &args),
         Command::Resume(args) => local::resume(context, &args),
-        Command::Status(args) => local::status(context, &args),
+        Command::Status(args) => match &args.command {
+            Some(command) => restrict::run(context, command),
+            None => local::status(context, &args),
+        },
         Command::Path(args) => local::path(context, &args),
         Command::Search(args) => catalog::search(context, &args),
         Command::Releases(args) => catalog::releases(context, &args),

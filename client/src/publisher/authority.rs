@@ -35,19 +35,28 @@ pub enum KeyRole {
     Publisher,
     /// `model-signing.pem`: signs the files (OpenSSF Model Signing).
     ModelSigning,
+    /// `status.pem`: signs what the authority restricts. A scheduled job will do.
+    Status,
 }
 
 impl KeyRole {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Root, Self::Targets, Self::Publisher, Self::ModelSigning];
+    pub const ALL: [Self; 5] = [
+        Self::Root,
+        Self::Targets,
+        Self::Publisher,
+        Self::ModelSigning,
+        Self::Status,
+    ];
 
-    /// `root`, `targets`, `publisher` or `model-signing`.
+    /// `root`, `targets`, `publisher`, `model-signing` or `status`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Root => "root",
             Self::Targets => "targets",
             Self::Publisher => "publisher",
             Self::ModelSigning => "model-signing",
+            Self::Status => "status",
         }
     }
 
@@ -75,7 +84,9 @@ impl std::str::FromStr for KeyRole {
         Self::ALL
             .into_iter()
             .find(|role| role.name() == text)
-            .ok_or_else(|| format!("expected root, targets, publisher or model-signing, found {text:?}"))
+            .ok_or_else(|| {
+                format!("expected root, targets, publisher, model-signing or status, found {text:?}")
+            })
     }
 }
 

@@ -1,9 +1,10 @@
 //! What a signer is shown: every key, threshold, expiry, delegation and target that a file changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assay_authority::metadata::{RoleKeys, Root, Target, Targets, TopRole};
 use assay_authority::public::key_id;
+use assay_schema::status::{self, Status};
 use assay_schema::tuf::ModelRole;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -82,6 +83,49 @@ pub(super) fn model(name: &str, old: Option<&Targets>, new: &Targets) -> Result<
     ));
     if let Some(old) = old {
         rest(name, &old.signed_value(), &new.signed_value(), &["targets"])?;
+    }
+    Ok(lines)
+}
+
+/// What differs between two files of the status role, entry by entry.
+pub(super) fn status(old: Option<&Targets>, new: &Targets) -> Result<Vec<String>, PublishError> {
+    let version = old.map_or(Ok(0), Targets::version)?;
+    let mut lines = vec![format!("status: version {version} -> {}", new.version()?)];
+    let before = old.map(Targets::status).transpose()?;
+    let after = new.status()?;
+    if new.targets()?.len() != 1 {
+        return Err(mismatch(
+            "targets of status",
+            status::TARGET,
+            new.targets()?.len(),
+        ));
+    }
+    let entries = |s: &Status| {
+        let mut lines = BTreeSet::new();
+        lines.extend(
+            s.versions
+                .iter()
+                .map(|(r, v)| format!("least version of {r}: {v}")),
+        );
+        lines.extend(s.orders.iter().map(|(m, o)| format!("least order of {m}: {o}")));
+        lines.extend(s.revoked_keys.iter().map(|k| format!("revoked key {k}")));
+        lines.extend(s.revoked_releases.iter().map(|r| {
+            let version = r.version.as_ref().map_or_else(String::new, |v| format!("@{v}"));
+            let manifest = r.manifest.map_or_else(String::new, |m| format!(" manifest {m}"));
+            format!("revoked release {}{version}{manifest}: {}", r.model, r.reason)
+        }));
+        lines
+    };
+    let (was, is) = (before.as_ref().map(entries).unwrap_or_default(), entries(&after));
+    lines.extend(is.difference(&was).map(|line| format!("status: adds {line}")));
+    lines.extend(was.difference(&is).map(|line| format!("status: removes {line}")));
+    lines.extend(expiry(
+        "status",
+        old.map(Targets::expires).transpose()?,
+        new.expires()?,
+    ));
+    if let Some(old) = old {
+        rest("status", &old.signed_value(), &new.signed_value(), &["targets"])?;
     }
     Ok(lines)
 }

@@ -13,6 +13,7 @@ mod proposal;
 mod refresh;
 mod registry;
 mod release;
+mod restrict;
 mod rotate;
 mod upload;
 
@@ -34,6 +35,7 @@ pub use namespace::NamespaceTerms;
 pub use plan::Planned;
 pub use proposal::{Outcome, Proposal, Review};
 pub use release::{PublishedRelease, ReleaseTerms};
+pub use restrict::{Restriction, StatusView};
 pub use rotate::{RoleView, RootChange, RootView};
 
 use crate::folder::FileError;

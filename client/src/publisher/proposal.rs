@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assay_authority::metadata::{Delegation, RoleKeys, Root, Signed, Targets, TopRole, add_signature};
 use assay_schema::api::{Publication, Published, SignedRole};
+use assay_schema::status;
 use assay_schema::tuf::ModelRole;
 use assay_schema::{ModelName, NamespaceName, Sha256Digest};
 use assay_trust::TrustError;
@@ -143,9 +144,9 @@ impl Publisher {
         let mut model_roles = Vec::new();
         for name in roles.keys() {
             match (name.as_str(), ModelRole::parse(name)) {
-                ("root" | "targets", _) => {}
+                ("root" | "targets" | status::ROLE, _) => {}
                 (_, Some(role)) => model_roles.push(role),
-                _ => return Err(mismatch("role", "root, targets or a model's role", name)),
+                _ => return Err(mismatch("role", "root, targets, status or a model's role", name)),
             }
         }
         let model = model_roles.first().map(|role| role.model.clone());
@@ -200,6 +201,23 @@ impl Publisher {
             }
             None => old_targets,
         };
+        if let Some(file) = roles.get(status::ROLE) {
+            let before = base.status();
+            same_parent(status::ROLE, file, before)?;
+            let new = bound(&record, status::ROLE, file)?;
+            let old = before.map(Targets::read).transpose()?;
+            let version = old.as_ref().map_or(Ok(0), Targets::version)?;
+            next_version(status::ROLE, version, new.version()?)?;
+            changes.extend(difference::status(old.as_ref(), &new)?);
+            let keys = new_targets.status_keys()?;
+            let keys =
+                keys.ok_or_else(|| mismatch(status::ROLE, "a delegation in the targets metadata", "none"))?;
+            files.push(Due {
+                role: status::ROLE.to_owned(),
+                holders: KeyRole::Status,
+                thresholds: vec![("status keys".to_owned(), keys)],
+            });
+        }
         for role in model_roles {
             let name = role.name();
             let Some(file) = roles.get(&name) else { continue };

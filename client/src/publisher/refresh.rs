@@ -1,6 +1,7 @@
 //! The registry's current metadata, verified by the device's own workflow before a publisher signs on top of it.
 
 use assay_schema::limits::{MAX_ROOT, MAX_TIMESTAMP};
+use assay_schema::status::ROLE;
 use assay_schema::tuf::ModelRole;
 use assay_schema::{ModelName, Sha256Digest, VersionName};
 use assay_trust::releases::ListedRelease;
@@ -18,12 +19,21 @@ pub(super) struct Current {
     pub(super) targets: Vec<u8>,
     refreshed: Refreshed,
     roles: Vec<(ModelRole, Vec<u8>)>,
+    status: Option<Vec<u8>>,
 }
 
 impl Current {
     /// Whether nothing was published between the two.
     pub(super) fn is(&self, other: &Self) -> bool {
-        self.root == other.root && self.targets == other.targets && self.roles == other.roles
+        self.root == other.root
+            && self.targets == other.targets
+            && self.roles == other.roles
+            && self.status == other.status
+    }
+
+    /// The status file, where one is delegated.
+    pub(super) fn status(&self) -> Option<&[u8]> {
+        self.status.as_deref()
     }
 
     /// The file of an accepted role.
@@ -96,6 +106,18 @@ pub(super) fn refresh(
     let top = snapshot.accept(&bytes).map_err(keep)?;
     let targets = fetch.pinned(&top.wanted()?)?;
     let mut refreshed = top.accept(&targets).map_err(keep)?;
+    let mut status = None;
+    if refreshed.has_status() {
+        let wanted = refreshed
+            .wanted_role(ROLE)?
+            .ok_or_else(|| PublishError::Missing {
+                what: format!("{ROLE}.json"),
+            })?;
+        let bytes = fetch.pinned(&wanted)?;
+        refreshed = refreshed.accept_role(ROLE, &bytes).map_err(keep)?;
+        refreshed.status_target()?;
+        status = Some(bytes);
+    }
     let mut roles = Vec::new();
     let of_model = model.map(|model| refreshed.roles_of(model)).transpose()?;
     for role in of_model.unwrap_or_default() {
@@ -112,6 +134,7 @@ pub(super) fn refresh(
         targets,
         refreshed,
         roles,
+        status,
     })
 }
 
