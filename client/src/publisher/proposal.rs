@@ -106,7 +106,8 @@ pub(super) fn mismatch(
 
 impl Publisher {
     /// The metadata that a change builds on, verified. Expiry of a file that the authority itself signs does not stand in the way
-    /// of its replacement: such a file is judged at its last valid moment, all others at `now`.
+    /// of its replacement: everything is then judged at that file's last valid moment. The floors hold all the same, and the
+    /// registry judges the outcome at its own time.
     pub(super) fn base(
         &self,
         record: &NamespaceRecord,
