@@ -142,6 +142,76 @@ pub(crate) fn check_delegations(
     Ok(())
 }
 
+/// Checks a foreign root's keys: the four roles present, no role with two ids for one raw key.
+///
+/// A threshold that no set of keys can meet is no reason to refuse the root (TUF 5.3.4 asks for the root role's only): the role
+/// itself can then never be accepted.
+pub(crate) fn check_foreign_root(root: &Root) -> Result<(), TrustError> {
+    for name in TOP_LEVEL {
+        let role = root.role(name).ok_or_else(|| TrustError::Malformed {
+            subject: "root".into(),
+            expected: format!("the role {name}"),
+            found: "none".into(),
+        })?;
+        check_foreign_role(
+            &format!("root, role {name}"),
+            &root.keys,
+            &role.keyids,
+            role.threshold,
+        )?;
+    }
+    Ok(())
+}
+
+/// Checks a foreign role's delegations, as `check_foreign_root`; and that each says without ambiguity who may sign what.
+pub(crate) fn check_foreign_delegations(
+    delegator: &str,
+    delegations: &Delegations,
+) -> Result<(), TrustError> {
+    let mut names = BTreeSet::new();
+    for role in &delegations.roles {
+        let subject = format!("{delegator}, delegation {}", role.name);
+        let malformed = |expected: &str, found: &str| TrustError::Malformed {
+            subject: subject.clone(),
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+        };
+        // Signatures would be checked by the keys of the one, and paths and terms taken from the other.
+        if !names.insert(&role.name) {
+            return Err(malformed("one delegation of this name", "two"));
+        }
+        if TOP_LEVEL.contains(&role.name.as_str()) {
+            return Err(malformed("a name that is not a top-level role's", &role.name));
+        }
+        // TUF 4.5: exactly one of the two.
+        match (&role.paths, &role.path_hash_prefixes) {
+            (Some(_), None) | (None, Some(_)) => {}
+            (Some(_), Some(_)) => return Err(malformed("paths or path_hash_prefixes", "both")),
+            (None, None) => return Err(malformed("paths or path_hash_prefixes", "neither")),
+        }
+        check_foreign_role(&subject, &delegations.keys, &role.keyids, role.threshold)?;
+    }
+    Ok(())
+}
+
+fn check_foreign_role(
+    subject: &str,
+    keys: &BTreeMap<String, Key>,
+    ids: &[String],
+    threshold: usize,
+) -> Result<(), TrustError> {
+    if threshold == 0 {
+        return Err(TrustError::Malformed {
+            subject: subject.to_owned(),
+            expected: "a threshold of at least 1".into(),
+            found: "0".into(),
+        });
+    }
+    let ids: BTreeSet<&String> = ids.iter().collect();
+    distinct(subject, ids.into_iter().filter_map(|id| keys.get_key_value(id)))?;
+    Ok(())
+}
+
 /// Whether a key that signed timestamps or snapshots under `old` no longer does under `new` (TUF 5.3.11).
 pub(crate) fn online_keys_rotated(old: &Root, new: &Root) -> bool {
     let raws = |root: &Root, name: &str| -> BTreeSet<Vec<u8>> {
