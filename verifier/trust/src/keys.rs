@@ -10,6 +10,7 @@ use sigstore_tuf::Key;
 use sigstore_tuf::metadata::{Delegations, Root};
 
 use crate::error::TrustError;
+use crate::foreign::PKCS1;
 
 /// The roles that every root lists (TUF 4.3).
 const TOP_LEVEL: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
@@ -208,8 +209,31 @@ fn check_foreign_role(
         });
     }
     let ids: BTreeSet<&String> = ids.iter().collect();
-    distinct(subject, ids.into_iter().filter_map(|id| keys.get_key_value(id)))?;
+    let keys: Vec<_> = ids
+        .into_iter()
+        .filter_map(|id| Some((id, comparable(keys.get(id)?))))
+        .collect();
+    distinct(subject, keys.iter().map(|(id, key)| (*id, key)))?;
     Ok(())
+}
+
+/// A key in a form that [`raw`] reads: an RSA key is the same key under either of its schemes.
+fn comparable(key: &Key) -> Key {
+    let mut key = key.clone();
+    if key.scheme == PKCS1 {
+        "rsassa-pss-sha256".clone_into(&mut key.scheme);
+    }
+    key
+}
+
+/// As [`online_keys_rotated`], for a foreign repository.
+pub(crate) fn foreign_online_keys_rotated(old: &Root, new: &Root) -> bool {
+    let with_comparable_keys = |root: &Root| {
+        let mut root = root.clone();
+        root.keys.values_mut().for_each(|key| *key = comparable(key));
+        root
+    };
+    online_keys_rotated(&with_comparable_keys(old), &with_comparable_keys(new))
 }
 
 /// Whether a key that signed timestamps or snapshots under `old` no longer does under `new` (TUF 5.3.11).

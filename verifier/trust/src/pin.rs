@@ -9,6 +9,7 @@ use sigstore_tuf::TrustedMetadataSet;
 
 use crate::error::TrustError;
 use crate::keys;
+use crate::rules::TrustedSet;
 
 /// What a device knows a namespace by: learned out of band, or on first use where the owner allowed that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +63,7 @@ impl DeviceState {
             });
         }
         let text = utf8(root, "1.root.json")?;
-        let set = load_root(root)?;
+        let set: TrustedMetadataSet = load_root(root)?;
         keys::check_root(set.root())?;
         if set.root().version != 1 {
             return Err(TrustError::Version {
@@ -105,12 +106,12 @@ impl DeviceState {
 }
 
 /// Reads a root that is judged by its own keys only: a pinned one, or one that the device persisted.
-pub(crate) fn load_root(bytes: &[u8]) -> Result<TrustedMetadataSet, TrustError> {
+pub(crate) fn load_root<S: TrustedSet>(bytes: &[u8]) -> Result<S, TrustError> {
     assay_provenance::crypto::install().map_err(|e| TrustError::Provider(e.to_string()))?;
     if bytes.len() as u64 > limits::MAX_ROOT {
         return Err(TrustError::too_long("root", limits::MAX_ROOT, bytes.len()));
     }
-    TrustedMetadataSet::from_root(bytes).map_err(|e| TrustError::tuf("root", e))
+    S::from_root(bytes).map_err(|e| TrustError::tuf("root", e))
 }
 
 pub(crate) fn utf8(bytes: &[u8], subject: &str) -> Result<String, TrustError> {

@@ -6,10 +6,12 @@
 use std::fmt::Debug;
 
 use assay_schema::{Sha256Digest, limits};
+use sigstore_tuf::TrustedMetadataSet;
 use sigstore_tuf::metadata::{MetaFile, Root, Snapshot, Targets, Timestamp};
 
 use crate::binding;
 use crate::error::TrustError;
+use crate::foreign::ForeignSet;
 use crate::keys;
 
 /// A set of rules: [`Assay`] or [`Plain`].
@@ -41,21 +43,92 @@ impl Plain {
 }
 
 mod sealed {
+    use std::fmt::Debug;
+
+    use jiff::Timestamp as Time;
+    use sigstore_tuf::Error;
+
     use super::{Root, Snapshot, Targets, Timestamp, TrustError};
 
-    /// What is checked of a file that `sigstore-tuf` has accepted.
+    /// The files that are trusted so far: what `sigstore-tuf`'s set does.
+    pub trait TrustedSet: Clone + Debug + Sized {
+        fn from_root(bytes: &[u8]) -> Result<Self, Error>;
+        fn root(&self) -> &Root;
+        fn timestamp(&self) -> Option<&Timestamp>;
+        fn snapshot(&self) -> Option<&Snapshot>;
+        fn targets_role(&self, name: &str) -> Option<&Targets>;
+        fn update_root(&mut self, bytes: &[u8]) -> Result<(), Error>;
+        fn check_root_expired(&self, now: Time) -> Result<(), Error>;
+        fn check_timestamp_expired(&self, now: Time) -> Result<(), Error>;
+        fn update_timestamp(&mut self, bytes: &[u8], now: Time) -> Result<(), Error>;
+        fn update_snapshot(&mut self, bytes: &[u8], now: Time) -> Result<(), Error>;
+        fn update_targets(&mut self, bytes: &[u8], now: Time) -> Result<(), Error>;
+    }
+
+    /// What is checked of a file that the set has accepted.
     pub trait Checks {
+        /// The trusted files.
+        type Set: TrustedSet;
         /// Rotations that one run follows (TUF 5.3.3).
         const MAX_ROOT_ROTATIONS: u32;
         fn root(&self, root: &Root) -> Result<(), TrustError>;
         fn timestamp(&self, timestamp: &Timestamp) -> Result<(), TrustError>;
         fn snapshot(&self, snapshot: &Snapshot) -> Result<(), TrustError>;
         fn targets(&self, root: &Root, role: &str, targets: &Targets) -> Result<(), TrustError>;
+        /// Whether a key of timestamp or snapshot was rotated away (TUF 5.3.11).
+        fn online_keys_rotated(&self, old: &Root, new: &Root) -> bool;
     }
 }
-pub(crate) use sealed::Checks;
+pub(crate) use sealed::{Checks, TrustedSet};
+
+impl TrustedSet for TrustedMetadataSet {
+    fn from_root(bytes: &[u8]) -> sigstore_tuf::Result<Self> {
+        Self::from_root(bytes)
+    }
+
+    fn root(&self) -> &Root {
+        self.root()
+    }
+
+    fn timestamp(&self) -> Option<&Timestamp> {
+        self.timestamp()
+    }
+
+    fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot()
+    }
+
+    fn targets_role(&self, name: &str) -> Option<&Targets> {
+        self.targets_role(name)
+    }
+
+    fn update_root(&mut self, bytes: &[u8]) -> sigstore_tuf::Result<()> {
+        self.update_root(bytes)
+    }
+
+    fn check_root_expired(&self, now: jiff::Timestamp) -> sigstore_tuf::Result<()> {
+        self.check_root_expired(now)
+    }
+
+    fn check_timestamp_expired(&self, now: jiff::Timestamp) -> sigstore_tuf::Result<()> {
+        self.check_timestamp_expired(now)
+    }
+
+    fn update_timestamp(&mut self, bytes: &[u8], now: jiff::Timestamp) -> sigstore_tuf::Result<()> {
+        self.update_timestamp(bytes, now)
+    }
+
+    fn update_snapshot(&mut self, bytes: &[u8], now: jiff::Timestamp) -> sigstore_tuf::Result<()> {
+        self.update_snapshot(bytes, now)
+    }
+
+    fn update_targets(&mut self, bytes: &[u8], now: jiff::Timestamp) -> sigstore_tuf::Result<()> {
+        self.update_targets(bytes, now).map(drop)
+    }
+}
 
 impl Checks for Assay {
+    type Set = TrustedMetadataSet;
     const MAX_ROOT_ROTATIONS: u32 = limits::MAX_ROOT_ROTATIONS;
 
     fn root(&self, root: &Root) -> Result<(), TrustError> {
@@ -85,9 +158,14 @@ impl Checks for Assay {
             None => Ok(()),
         }
     }
+
+    fn online_keys_rotated(&self, old: &Root, new: &Root) -> bool {
+        keys::online_keys_rotated(old, new)
+    }
 }
 
 impl Checks for Plain {
+    type Set = ForeignSet;
     const MAX_ROOT_ROTATIONS: u32 = limits::MAX_FOREIGN_ROOT_ROTATIONS;
 
     fn root(&self, root: &Root) -> Result<(), TrustError> {
@@ -115,6 +193,10 @@ impl Checks for Plain {
             Some(delegations) => keys::check_foreign_delegations(role, delegations),
             None => Ok(()),
         }
+    }
+
+    fn online_keys_rotated(&self, old: &Root, new: &Root) -> bool {
+        keys::foreign_online_keys_rotated(old, new)
     }
 }
 

@@ -5,20 +5,18 @@
 use assay_provenance::crypto::sha256;
 use assay_schema::{Sha256Digest, limits};
 use jiff::{SignedDuration, Timestamp};
-use sigstore_tuf::TrustedMetadataSet;
 use sigstore_tuf::metadata::{MetaFile, Targets};
 
 use crate::binding;
 use crate::error::TrustError;
-use crate::keys;
 use crate::pin::{DeviceState, Pin, load_root, utf8};
-use crate::rules::{Assay, Plain, Rules, unpinned};
+use crate::rules::{Assay, Plain, Rules, TrustedSet as _, unpinned};
 
 /// What every state holds.
 #[derive(Debug, Clone)]
-pub(crate) struct Core<R> {
+pub(crate) struct Core<R: Rules> {
     pub(crate) rules: R,
-    pub(crate) set: TrustedMetadataSet,
+    pub(crate) set: R::Set,
     pub(crate) state: DeviceState,
     pub(crate) now: Timestamp,
 }
@@ -34,7 +32,7 @@ pub struct Failure {
 
 pub(crate) type Step<T> = Result<T, Box<Failure>>;
 
-impl<R> Core<R> {
+impl<R: Rules> Core<R> {
     /// The time by which `sigstore-tuf` judges expiry. It lets metadata pass at the very instant of its expiry, which must be
     /// higher than the time of the update (TUF 5.3.10, 5.4.4, 5.5.6, 5.6.5).
     pub(crate) fn judged(&self) -> Timestamp {
@@ -52,7 +50,7 @@ impl<R> Core<R> {
 
 /// Following root rotations (TUF 5.3).
 #[derive(Debug, Clone)]
-pub struct Roots<R = Assay> {
+pub struct Roots<R: Rules = Assay> {
     pub(crate) core: Core<R>,
     rotations: u32,
 }
@@ -98,7 +96,7 @@ impl<R: Rules> Roots<R> {
             };
             return Err(Box::new(Failure { error, state }));
         }
-        let loaded = load_root(state.root.as_bytes()).and_then(|set| {
+        let loaded = load_root::<R::Set>(state.root.as_bytes()).and_then(|set| {
             rules.root(set.root())?;
             Ok(set)
         });
@@ -155,7 +153,11 @@ impl<R: Rules> Roots<R> {
             Ok(text) => text,
             Err(error) => return self.core.fail(error),
         };
-        if keys::online_keys_rotated(self.core.set.root(), set.root()) {
+        if self
+            .core
+            .rules
+            .online_keys_rotated(self.core.set.root(), set.root())
+        {
             // TUF 5.3.11: recovery from a fast-forward attack. Both files go at once, in the same persisted state as the root.
             self.core.state.timestamp = None;
             self.core.state.snapshot = None;
@@ -188,7 +190,7 @@ impl<R: Rules> Roots<R> {
 
 /// Loads persisted timestamp and snapshot as floors. Expired ones still are floors (TUF 5.4.3, 5.5.5); ones that the present
 /// root's keys did not sign are none. The lowest time keeps `sigstore-tuf` from judging their expiry here.
-fn load_floors<R>(core: &mut Core<R>) {
+fn load_floors<R: Rules>(core: &mut Core<R>) {
     let (lowest, set, state) = (Timestamp::MIN, &mut core.set, &core.state);
     let named_by = state.snapshot_timestamp.as_ref().or(state.timestamp.as_ref());
     if let (Some(timestamp), Some(snapshot)) = (named_by, &state.snapshot)
@@ -204,7 +206,7 @@ fn load_floors<R>(core: &mut Core<R>) {
 
 /// The roots are settled; the timestamp is next (TUF 5.4).
 #[derive(Debug, Clone)]
-pub struct AwaitTimestamp<R = Assay> {
+pub struct AwaitTimestamp<R: Rules = Assay> {
     pub(crate) core: Core<R>,
 }
 
@@ -329,7 +331,7 @@ impl Pinned {
 
 /// The timestamp is settled; the snapshot that it names is next (TUF 5.5).
 #[derive(Debug, Clone)]
-pub struct AwaitSnapshot<R = Assay> {
+pub struct AwaitSnapshot<R: Rules = Assay> {
     pub(crate) core: Core<R>,
 }
 
@@ -393,7 +395,7 @@ impl<R: Rules> AwaitSnapshot<R> {
 
 /// The snapshot is settled; the top-level targets are next (TUF 5.6).
 #[derive(Debug, Clone)]
-pub struct AwaitTargets<R = Assay> {
+pub struct AwaitTargets<R: Rules = Assay> {
     pub(crate) core: Core<R>,
 }
 
@@ -432,7 +434,7 @@ impl<R: Rules> AwaitTargets<R> {
     pub fn accept(mut self, bytes: &[u8]) -> Step<Refreshed<R>> {
         let (now, judged) = (self.core.now, self.core.judged());
         let checked = match self.core.set.update_targets(bytes, judged) {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(error) => Err(with_time("targets", error, now)),
         };
         let checked = checked.and_then(|()| match self.core.set.targets_role("targets") {
@@ -448,7 +450,7 @@ impl<R: Rules> AwaitTargets<R> {
 
 /// All top-level roles are settled: releases can be looked for.
 #[derive(Debug, Clone)]
-pub struct Refreshed<R = Assay> {
+pub struct Refreshed<R: Rules = Assay> {
     pub(crate) core: Core<R>,
 }
 

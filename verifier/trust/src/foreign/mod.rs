@@ -1,6 +1,8 @@
 //! A foreign TUF repository, followed by [`Plain`] rules: names of its files, its targets, and the search through its
 //! delegations (TUF 5.6.7).
 
+mod set;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
@@ -9,8 +11,11 @@ use sha2::Digest as _;
 use sigstore_tuf::metadata::{DelegatedRole, MetaFile, TargetFile};
 
 use crate::error::TrustError;
-use crate::rules::{Checks as _, Plain};
+use crate::rules::{Checks as _, Plain, TrustedSet as _};
 use crate::workflow::{AwaitSnapshot, AwaitTargets, Refreshed, Step, with_time};
+
+pub use set::ForeignSet;
+pub(crate) use set::PKCS1;
 
 /// A metadata file to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,9 +173,12 @@ impl Refreshed<Plain> {
         let role = edge.role.as_str();
         let mut set = self.core.set.clone();
         let accepted = set
-            .update_delegated_targets(bytes, role, &edge.delegator, judged)
+            .update_delegated(bytes, role, &edge.delegator, judged)
             .map_err(|error| with_time(role, error, now))
-            .and_then(|targets| self.core.rules.targets(self.core.set.root(), role, targets));
+            .and_then(|()| match set.targets_role(role) {
+                Some(targets) => self.core.rules.targets(set.root(), role, targets),
+                None => Ok(()),
+            });
         match accepted {
             Ok(()) => {
                 self.core.set = set;
@@ -208,7 +216,7 @@ impl Refreshed<Plain> {
                     return Ok(Next::Role(edge));
                 }
                 // Accepted on another way: the keys of this way's delegator count.
-                set.verify_delegated_targets(&edge.role, &edge.delegator, self.core.judged())
+                set.verify_delegated(&edge.role, &edge.delegator, self.core.judged())
                     .map_err(|error| with_time(&edge.role, error, self.core.now))?;
             }
             let Some(targets) = set.targets_role(&edge.role) else {
