@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 /// Does what the command line says, at this time.
-pub fn run(args: impl Iterator<Item = String>, now: Timestamp) -> Fallible<()> {
+pub(crate) fn run(args: impl Iterator<Item = String>, now: Timestamp) -> Fallible<()> {
     let options = Options::read(args)?;
     let dir = Dir(options.metadata_dir.clone().ok_or("--metadata-dir is missing")?);
     match options.words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
