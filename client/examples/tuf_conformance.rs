@@ -127,29 +127,33 @@ impl Dir {
 
     fn state(&self) -> Fallible<DeviceState> {
         let root = self.read("root.json")?.ok_or("root.json: none; run init first")?;
+        let (timestamp, snapshot) = (self.text("timestamp.json")?, self.text("snapshot.json")?);
+        // A run that ended between writing the snapshot and removing this one has left it.
+        let needed = !names(timestamp.as_deref(), snapshot.as_deref());
         Ok(DeviceState {
-            timestamp: self.text("timestamp.json")?,
-            snapshot: self.text("snapshot.json")?,
-            snapshot_timestamp: self.text(NAMED_BY)?,
+            timestamp,
+            snapshot,
+            snapshot_timestamp: self.text(NAMED_BY)?.filter(|_| needed),
             ..DeviceState::foreign(&root)?
         })
     }
 
-    /// Writes what changed. The root is first: files that it made obsolete are not signed by its keys and are no floors any more,
-    /// whereas floors that went before their root would be gone. The old timestamp is kept before a new one takes its place.
+    /// Writes what changed, so that a run that ends in between loses no floor. The root is first: files that it made obsolete are
+    /// not signed by its keys, whereas floors that went before their root would be missed. The timestamp that named the snapshot
+    /// is kept before another takes its place, and goes after the snapshot has.
     fn persist(&self, state: &DeviceState) -> Fallible<()> {
-        let files = [
-            ("root.json", Some(&state.root)),
-            (NAMED_BY, state.snapshot_timestamp.as_ref()),
-            ("timestamp.json", state.timestamp.as_ref()),
-            ("snapshot.json", state.snapshot.as_ref()),
-        ];
-        for (name, text) in files {
-            if self.text(name)?.as_ref() != text {
-                self.write(name, text.map(String::as_bytes))?;
-            }
+        let keep = |name: &str, text: Option<&String>| match self.text(name)?.as_ref() == text {
+            true => Ok(()),
+            false => self.write(name, text.map(String::as_bytes)),
+        };
+        let named_by = state.snapshot_timestamp.as_ref();
+        keep("root.json", Some(&state.root))?;
+        if named_by.is_some() {
+            keep(NAMED_BY, named_by)?;
         }
-        Ok(())
+        keep("timestamp.json", state.timestamp.as_ref())?;
+        keep("snapshot.json", state.snapshot.as_ref())?;
+        keep(NAMED_BY, named_by)
     }
 
     /// What was trusted before a refusal stays trusted.
@@ -159,6 +163,16 @@ impl Dir {
             Err(failure.error.into())
         })
     }
+}
+
+/// Whether this timestamp names this snapshot. It only chooses which of two kept timestamps is tried; neither is believed here.
+fn names(timestamp: Option<&str>, snapshot: Option<&str>) -> bool {
+    let version = |text: Option<&str>, pointer| {
+        let file: serde_json::Value = serde_json::from_str(text?).ok()?;
+        file.pointer(pointer)?.as_u64()
+    };
+    let named = version(timestamp, "/signed/meta/snapshot.json/version");
+    named.is_some() && named == version(snapshot, "/signed/version")
 }
 
 /// Writes a file whole or not at all.

@@ -133,6 +133,23 @@ fn withholding_a_snapshot_erases_no_floor() {
 }
 
 #[test]
+fn a_run_that_ended_between_two_files_erases_no_floor() {
+    let mut repository = Repository::new();
+    let old = repository.served("metadata/timestamp.json");
+    repository.publish(&["targets", "snapshot", "timestamp"]);
+    repository.refresh().unwrap();
+    let left = repository
+        .trusted_path("timestamp")
+        .with_file_name("timestamp-of-snapshot");
+    assert!(!left.exists());
+    std::fs::write(left, old).unwrap();
+    repository.publish_as("targets", 1);
+    repository.publish(&["snapshot", "timestamp"]);
+    let error = repository.refresh().unwrap_err();
+    assert!(error.contains("rollback"), "{error}");
+}
+
+#[test]
 fn a_fast_forward_is_recovered_from_by_rotation() {
     for (role, rotated) in [
         ("timestamp", vec!["timestamp"]),

@@ -1,7 +1,22 @@
 //! Whose rules the workflow follows beside TUF's own: Assay's, or none.
 //!
 //! They are types, not values: what only Assay's rules make true (releases, orders, `x-assay`) exists only on states of
-//! [`Assay`], so a repository that was opened by plain TUF cannot reach the check of a release.
+//! [`Assay`], so a repository that was opened by plain TUF cannot reach the check of a release:
+//!
+//! ```
+//! # use assay_schema::{VersionName, tuf::ModelRole};
+//! use assay_trust::{Assay, Refreshed};
+//! fn release(ours: &Refreshed<Assay>, role: &ModelRole, version: &VersionName) {
+//!     let _ = ours.version(role, version);
+//! }
+//! ```
+//! ```compile_fail,E0599
+//! # use assay_schema::{VersionName, tuf::ModelRole};
+//! use assay_trust::{Plain, Refreshed};
+//! fn release(foreign: &Refreshed<Plain>, role: &ModelRole, version: &VersionName) {
+//!     let _ = foreign.version(role, version);
+//! }
+//! ```
 
 use std::fmt::Debug;
 
