@@ -23,7 +23,9 @@ pub(crate) fn cosign<E>(
     signer: impl FnOnce(&[u8]) -> Result<[u8; 64], E>,
 ) -> Result<SignatureLine, SigningError<E>> {
     key.require(SignatureType::CosignatureEd25519)?;
-    let seconds = u64::try_from(time.as_second()).map_err(|_| key.bad_signature())?;
+    let seconds = u64::try_from(time.as_second()).ok().filter(|s| *s > 0);
+    // tlog-witness: "the timestamp MUST NOT be zero".
+    let seconds = seconds.ok_or_else(|| key.bad_signature())?;
     let message = message(time, &checkpoint.to_string());
     let signature = signer(&message).map_err(SigningError::Signer)?;
     key.verify_raw(&message, &signature)?;
@@ -44,13 +46,14 @@ pub fn verify_line(note: &Note, key: &VerifierKey, line: &SignatureLine) -> Resu
             id: key.id(),
         });
     }
-    // tlog-cosignature, "Format": timestamp (big-endian, at most 2^63-1) and 64 bytes of Ed25519.
+    // tlog-cosignature, "Format": timestamp (big-endian, at most 2^63-1; not zero, tlog-witness) and 64 bytes of Ed25519.
     let (seconds, signature) = line
         .signature
         .split_first_chunk::<8>()
         .ok_or_else(|| key.bad_signature())?;
     let seconds = i64::try_from(u64::from_be_bytes(*seconds)).ok();
     let time = seconds
+        .filter(|s| *s > 0)
         .and_then(|s| Timestamp::from_second(s).ok())
         .ok_or_else(|| key.bad_signature())?;
     key.verify_raw(&message(time, note.text()), signature)?;

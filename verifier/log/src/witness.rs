@@ -97,9 +97,8 @@ impl Refusal {
     /// Media type and body of the answer.
     pub fn body(&self) -> (&'static str, String) {
         match self {
-            Self::Conflict { stored: size, .. } | Self::Equivocation { size, .. } => {
-                (SIZE_TYPE, format!("{size}\n"))
-            }
+            Self::Conflict { stored, .. } => (SIZE_TYPE, format!("{stored}\n")),
+            // An equivocation has no size: a log that read one would send the same request again.
             other => ("text/plain; charset=utf-8", format!("{other}\n")),
         }
     }
@@ -192,7 +191,7 @@ impl AddCheckpoint {
                 origin: origin.to_string(),
             });
         }
-        if !keys.iter().any(|key| self.checkpoint.note().verify(key).is_ok()) {
+        if !self.signed_by(keys) {
             return Err(Refusal::NotSigned {
                 origin: origin.to_string(),
             });
@@ -222,6 +221,19 @@ impl AddCheckpoint {
             checkpoint: checkpoint.clone(),
             replaces: stored,
         })
+    }
+
+    /// A trusted key signed, and no line under a trusted key's name and id is wrong.
+    fn signed_by(&self, keys: &[VerifierKey]) -> bool {
+        let mut signed = false;
+        for key in keys {
+            match self.checkpoint.note().verify(key) {
+                Ok(()) => signed = true,
+                Err(NoteError::NotSigned { .. }) => {}
+                Err(_) => return false,
+            }
+        }
+        signed
     }
 }
 
@@ -284,7 +296,7 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
     /// Another status.
-    #[error("witness {witness}: expected status 200 or 409, found {status}: {reason:?}")]
+    #[error("witness {witness}: expected status 200, or 409 with a size, found {status}: {reason:?}")]
     Refused {
         /// The witness's name.
         witness: String,
@@ -313,12 +325,14 @@ pub enum AnswerError {
     },
 }
 
-/// Reads a witness's answer to a request for `checkpoint`. Lines of keys other than `key` are ignored.
+/// Reads a witness's answer to a request for `checkpoint`; `media_type` is its `Content-Type`. Lines of keys other than `key` are
+/// ignored.
 ///
 /// # Errors
-/// Another status than 200 and 409, a malformed body, no line of this witness, or one that does not hold.
+/// Another status than 200 and 409 with a size, a malformed body, no line of this witness, or one that does not hold.
 pub fn read_answer(
     status: u16,
+    media_type: &str,
     body: &[u8],
     checkpoint: &SignedCheckpoint,
     key: &VerifierKey,
@@ -352,7 +366,7 @@ pub fn read_answer(
             let time = verify_line(checkpoint.note(), key, &line).map_err(note)?;
             Ok(Answer::Cosigned { line, time })
         }
-        409 => {
+        409 if media_type == SIZE_TYPE => {
             let size = whole
                 .strip_suffix('\n')
                 .and_then(|size| decimal(size, MAX_LOG_SIZE));
