@@ -238,6 +238,42 @@ fn hashes_where_none_belong_are_refused() {
 }
 
 #[test]
+fn a_path_that_goes_on_above_the_trees_height_is_refused() {
+    // A root that is a node of two, under a size that has no place for them: the hashes lead there, the shape does not.
+    let leaves = Leaves::new(4);
+    for (size, index, proof) in [
+        (1, 0, vec![leaves.0[0]]),
+        (2, 1, leaves.inclusion(1, 4)),
+        (2, 1, leaves.inclusion(3, 4)),
+    ] {
+        let root = proof
+            .iter()
+            .fold(leaves.0[1], |hash, sibling| node_hash(sibling, &hash));
+        let refused = verify_inclusion(&leaves.0[1], index, &TreeHead { size, root }, &proof);
+        assert_eq!(
+            refused,
+            Err(MerkleError::Length {
+                proof: "inclusion",
+                found: proof.len()
+            })
+        );
+    }
+    let (old, new) = (leaves.head(1), leaves.head(2));
+    let proof = [leaves.0[1], leaves.0[2]];
+    let root = node_hash(&leaves.0[2], &new.root);
+    for root in [root, node_hash(&new.root, &leaves.0[2])] {
+        let refused = verify_consistency(&old, &TreeHead { size: 2, root }, &proof);
+        assert_eq!(
+            refused,
+            Err(MerkleError::Length {
+                proof: "consistency",
+                found: 2
+            })
+        );
+    }
+}
+
+#[test]
 fn a_node_passed_off_as_a_leaf_is_refused() {
     // Without the prefixes of RFC 6962 a node's two hashes would be an entry.
     let leaves = Leaves::new(2);

@@ -144,6 +144,16 @@ fn a_wrong_line_of_a_trusted_key_is_refused_with_403() {
     checkpoint.add(line).unwrap();
     let request = AddCheckpoint::new(0, vec![], checkpoint).unwrap();
     assert_eq!(status(&request, None), 403);
+    // Nor does another trusted key's right line make up for it.
+    let second = Pair::log(ORIGIN, 2);
+    let mut checkpoint = checkpoint_of(&our_log(), leaves.head(3));
+    let mut line = checkpoint_of(&second, leaves.head(3)).note().signatures()[0].clone();
+    line.signature[0] ^= 1;
+    checkpoint.add(line).unwrap();
+    let request = AddCheckpoint::new(0, vec![], checkpoint).unwrap();
+    assert_eq!(status(&request, None), 200);
+    let refusal = request.decide(&[our_log().key, second.key], None).unwrap_err();
+    assert_eq!(refusal.status(), 403);
 }
 
 #[test]
