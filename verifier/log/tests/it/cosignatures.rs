@@ -249,6 +249,21 @@ fn times_that_are_none_are_refused() {
 }
 
 #[test]
+fn a_time_of_zero_is_refused_though_the_witness_signed_it() {
+    let mut checkpoint = checkpoint_of(&our_log(), head());
+    let (witness, zero) = (witness(1), second(0));
+    let signature = witness.sign(&message(zero, checkpoint.note().text())).unwrap();
+    let signature = [&[0; 8][..], &signature].concat();
+    let (name, id) = (witness.key.name().clone(), witness.key.id());
+    checkpoint.add(SignatureLine { name, id, signature }).unwrap();
+    let refused = k_of(1, 1..=2).verify(&checkpoint);
+    assert!(matches!(
+        refused,
+        Err(PolicyError::Note(NoteError::BadSignature { .. }))
+    ));
+}
+
+#[test]
 fn an_ml_dsa_witness_is_known_and_never_counts() {
     let key = ml_dsa();
     assert_eq!(key.kind(), SignatureType::CosignatureMlDsa44);

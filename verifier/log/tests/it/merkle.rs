@@ -274,6 +274,40 @@ fn a_path_that_goes_on_above_the_trees_height_is_refused() {
 }
 
 #[test]
+fn a_path_that_ends_below_the_root_is_refused() {
+    // A smaller tree's root under a larger size.
+    let leaves = Leaves::new(4);
+    for (size, proof) in [(2, vec![]), (3, vec![leaves.0[1]]), (1 << 40, vec![leaves.0[1]])] {
+        let root = proof
+            .iter()
+            .fold(leaves.0[0], |hash, sibling| node_hash(&hash, sibling));
+        let head = TreeHead { size, root };
+        let refused = verify_inclusion(&leaves.0[0], 0, &head, &proof);
+        assert_eq!(
+            refused,
+            Err(MerkleError::Length {
+                proof: "inclusion",
+                found: proof.len()
+            })
+        );
+    }
+    for size in [3, 4, 1 << 40] {
+        let head = TreeHead {
+            size,
+            root: leaves.head(2).root,
+        };
+        let refused = verify_consistency(&leaves.head(1), &head, &[leaves.0[1]]);
+        assert_eq!(
+            refused,
+            Err(MerkleError::Length {
+                proof: "consistency",
+                found: 1
+            })
+        );
+    }
+}
+
+#[test]
 fn a_node_passed_off_as_a_leaf_is_refused() {
     // Without the prefixes of RFC 6962 a node's two hashes would be an entry.
     let leaves = Leaves::new(2);

@@ -271,6 +271,23 @@ fn a_weak_key_is_refused() {
 }
 
 #[test]
+fn a_second_encoding_of_a_key_is_refused() {
+    // RFC 8032 5.1.3: y = p + n for the points of full order whose y is small enough to have two encodings.
+    let mut tried = 0;
+    for n in 2..19 {
+        let mut bytes = [0xff; 32];
+        (bytes[0], bytes[31]) = (0xed + n, 0x7f);
+        let usable = ed25519_dalek::VerifyingKey::from_bytes(&bytes).is_ok_and(|key| !key.is_weak());
+        if usable {
+            tried += 1;
+            let refused = VerifierKey::witness(KeyName::new(ORIGIN).unwrap(), &bytes);
+            assert!(matches!(refused, Err(NoteError::Key { .. })), "p + {n}");
+        }
+    }
+    assert!(tried > 0);
+}
+
+#[test]
 fn names_that_would_break_a_line_are_refused() {
     for bad in [
         "",
