@@ -113,6 +113,7 @@ impl Used {
                 .into_iter()
                 .map(|(sha256, content)| BundledBlob { sha256, content })
                 .collect(),
+            log: None,
         }
     }
 }

@@ -34,6 +34,7 @@ impl Builder {
                 targets,
                 delegated,
                 blobs,
+                log: None,
             },
             used,
         }

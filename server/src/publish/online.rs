@@ -9,10 +9,10 @@ use assay_schema::{NamespaceName, Sha256Digest};
 use jiff::{SignedDuration, Timestamp};
 
 use super::decide::TARGETS;
-use super::seal::{SealError, SealKey};
 use crate::config::SigningConfig;
 use crate::metadata::sha256;
 use crate::persistence::{MetadataFile, NewMetadata, OnlineKey, OnlineRole};
+use crate::seal::{SealError, SealKey};
 
 /// How long the registry's own metadata holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
