@@ -91,6 +91,8 @@ pub const MAX_WITNESSES: usize = 32;
 pub const MAX_LOG_PROOF_EXTRA: usize = 8 << 10;
 /// A `tlog-proof` file: its checkpoint, its hashes, its extra data in base64, and two short lines.
 pub const MAX_LOG_PROOF_FILE: usize = MAX_NOTE + MAX_LOG_PROOF * 45 + MAX_LOG_PROOF_EXTRA / 3 * 4 + 128;
+/// A proof as the API hands it out: a `tlog-proof` file as a JSON string, and the hashes of a consistency proof.
+pub const MAX_LOG_PART: u64 = 2 * MAX_LOG_PROOF_FILE as u64 + MAX_LOG_PROOF as u64 * 67 + 64;
 /// The body of an `add-checkpoint` request: a checkpoint, a proof, and a short line.
 pub const MAX_ADD_CHECKPOINT: usize = MAX_NOTE + MAX_LOG_PROOF * 45 + 64;
 /// What a witness may answer: its signature lines.

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit;
 
-pub(crate) use authority::{KeyType, Keygen, NamespaceCommand, NamespaceCreate, Publish};
+pub(crate) use authority::{KeyType, Keygen, LogChoice, NamespaceCommand, NamespaceCreate, Publish};
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use device::{
     Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, TrustAdd, TrustCommand,

@@ -335,6 +335,7 @@ impl MemoryRegistry {
             targets,
             delegated,
             blobs,
+            log: None,
         })
     }
 
@@ -543,6 +544,7 @@ impl World {
             signer: "acme models".to_owned(),
             other_signers: Vec::new(),
             sigstore_root: None,
+            log: true,
             visibility: Visibility::Public,
         };
         let record = Publisher::new(folder, registry.clone())

@@ -8,14 +8,19 @@ use assay_log::policy::LogPolicy;
 use assay_log::proof::LogProof;
 use assay_log::tile::{EntryBundle, VerifiedTiles, edge_tiles};
 use assay_log::{SignedCheckpoint, TreeHead, VerifierKey};
-use assay_schema::api::{LogInfo, Visibility};
+use assay_schema::api::{CreateNamespace, LogInfo, Visibility};
 use assay_schema::bundle::LogPart;
+use assay_schema::log::{LogTrust, TARGET};
+use assay_schema::verdict::StageOutcome;
+use assay_schema::{CheckBundle, ReleaseManifest, Stage};
 use assay_server::log::LogError;
 use assay_server::log::sequence::{integrate, prepare};
 use assay_server::steps::{Observer, Step, Steps, Stopped, Writes};
+use assay_verifier::{Route, Want};
 use jiff::SignedDuration;
 
-use crate::support::Registry;
+use crate::authority::{Authority, publication, role};
+use crate::support::{Registry, device};
 
 const PROOF: &str = "/v1/namespaces/acme/log-proof";
 
@@ -327,4 +332,100 @@ async fn refuses_to_go_on_over_damaged_tiles() {
     registry.namespace("other", Visibility::Public).await;
     let refused = integrate(&registry.state).await.unwrap_err();
     assert!(matches!(refused, LogError::Tile(_)), "{refused}");
+}
+
+/// A namespace that names the registry's log, with one release: its manifest and its model's file.
+async fn naming_the_log(registry: &Registry) -> (Authority, ReleaseManifest, String) {
+    let info: LogInfo = registry.get("/v1/log").await.expect(200).json();
+    let trust = LogTrust {
+        v: 1,
+        log: info.key,
+        witnesses: Vec::new(),
+        threshold: 0,
+    };
+    let document = serde_json::to_string(&trust).unwrap();
+    let authority = Authority::new(&registry.keys("acme").await, "2027-05-01T00:00:00Z");
+    let trust = [(TARGET, document.as_str())];
+    let request = CreateNamespace {
+        targets: authority.targets(1, &[role("minilm")], &trust),
+        blobs: vec![document.clone()],
+        ..authority.creation(&[role("minilm")])
+    };
+    registry.create("acme", &request).await.expect(201);
+    let (first, file) = registry.first_release("acme", &authority).await;
+    (authority, first, file)
+}
+
+const CHECK: &str = "/v1/namespaces/acme/models/minilm/check?root=1";
+
+#[actix_web::test]
+async fn a_bundle_proves_its_snapshot_and_an_unchanged_namespace_answers_304_while_the_log_grows() {
+    let registry = registry().await;
+    let (authority, ..) = naming_the_log(&registry).await;
+    integrate(&registry.state).await.unwrap();
+    let first = registry.get(CHECK).await.expect(200);
+    let bundle: CheckBundle = first.json();
+    assert!(bundle.log.unwrap().proof.starts_with("c2sp.org/tlog-proof@v1\n"));
+    for other in ["other", "third"] {
+        registry.namespace(other, Visibility::Public).await;
+        integrate(&registry.state).await.unwrap();
+    }
+    let tag = first.header("etag").to_owned();
+    registry
+        .get_with(CHECK, &[("if-none-match", &tag)])
+        .await
+        .expect(304);
+    // Nor does a restart change it: nothing of the proof is kept in memory only.
+    let mut again = registry;
+    again.state.bundles = Arc::new(assay_server::distribute::cache::BundleCache::new(1 << 20));
+    again
+        .get_with(CHECK, &[("if-none-match", &tag)])
+        .await
+        .expect(304);
+    for route in [Route::Bundle { cached: None }, Route::Static { cached: None }] {
+        let checked = device(&again, "acme", &authority, Want::Highest, route).await;
+        let verdict = checked.permitted().verdict();
+        let stage = verdict.stage(Stage::Log).unwrap();
+        assert_eq!(stage.outcome, StageOutcome::Passed);
+    }
+}
+
+#[actix_web::test]
+async fn a_bundle_waits_for_its_place_in_the_log_and_goes_without_proof_after_a_while() {
+    let registry = registry().await;
+    naming_the_log(&registry).await;
+    let early: CheckBundle = registry.get(CHECK).await.expect(200).json();
+    assert_eq!(early.log, None);
+    let state = registry.state.clone();
+    let sequencer = actix_web::rt::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        integrate(&state).await.unwrap();
+    });
+    let later: CheckBundle = registry.get(CHECK).await.expect(200).json();
+    assert!(later.log.is_some(), "the one without proof was not kept");
+    sequencer.await.unwrap();
+}
+
+#[actix_web::test]
+async fn refuses_to_publish_under_a_log_that_devices_could_not_read() {
+    let registry = registry().await;
+    let (authority, first, file) = naming_the_log(&registry).await;
+    let document = r#"{"v":1,"log":"no key"}"#;
+    let start = registry.upload("acme", document.as_bytes()).await;
+    assert!(start.complete);
+    let targets = authority.targets(2, &[role("minilm")], &[(TARGET, document)]);
+    let old: CheckBundle = registry.get(CHECK).await.expect(200).json();
+    let second = registry
+        .candidate("acme", &authority, "1.1.0", 2, &[b"weights of two"])
+        .await;
+    let model = authority.model(&role("minilm"), 2, &[&first, &second]);
+    let files = [
+        ("targets", targets.as_str(), Some(old.targets.as_str())),
+        ("model.minilm.0", &model, Some(&file)),
+    ];
+    let refused = registry.publish("acme", &publication(&files)).await;
+    let problem = refused.expect(422).problem("metadata-refused");
+    let verdict = problem.verdict.unwrap();
+    let (stage, refusal) = verdict.refusal().unwrap();
+    assert_eq!((stage, refusal.subject.as_str()), (Stage::Log, TARGET));
 }

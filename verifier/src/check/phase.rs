@@ -7,6 +7,7 @@ use assay_schema::{Stage, limits};
 use assay_trust::workflow::Pinned;
 use assay_trust::{AwaitSnapshot, AwaitTargets, AwaitTimestamp, DeviceState, Failure, Roots, TrustError};
 
+use super::log::Log;
 use super::provenance::Provenance;
 use super::release::{Manifest, Role};
 use super::{Context, Flow};
@@ -33,6 +34,8 @@ pub(super) enum Phase {
     Manifest(Box<Manifest>),
     /// Provenance is judged.
     Provenance(Box<Provenance>),
+    /// The log is judged.
+    Log(Box<Log>),
 }
 
 impl Phase {
@@ -45,6 +48,7 @@ impl Phase {
             Self::Role(p) => p.state(),
             Self::Manifest(p) => p.state(),
             Self::Provenance(p) => p.state(),
+            Self::Log(p) => p.state(),
         }
     }
 
@@ -54,6 +58,7 @@ impl Phase {
             Self::Roots(..) => Stage::TrustRoot,
             Self::Role(_) | Self::Manifest(_) => Stage::Release,
             Self::Provenance(_) => Stage::Provenance,
+            Self::Log(_) => Stage::Log,
         }
     }
 
@@ -93,6 +98,7 @@ impl Phase {
             Self::Role(p) => p.step(ctx),
             Self::Manifest(p) => p.step(ctx),
             Self::Provenance(p) => p.step(ctx),
+            Self::Log(p) => p.step(ctx),
         }
     }
 
@@ -118,6 +124,7 @@ impl Phase {
             Self::Role(p) => p.accept(&bytes, ctx),
             Self::Manifest(p) => p.accept(&bytes, ctx),
             Self::Provenance(p) => p.accept(bytes, ctx),
+            Self::Log(p) => p.accept(&bytes, ctx),
         }
     }
 
@@ -160,6 +167,7 @@ fn name(resource: &Resource) -> String {
         Resource::Metadata { file } => file.clone(),
         Resource::Target { path } => path.clone(),
         Resource::Blob { sha256, .. } => format!("blob {sha256}"),
+        Resource::LogProof { snapshot, .. } => format!("log proof of snapshot {snapshot}"),
     }
 }
 
