@@ -17,7 +17,7 @@ PYTEST := $(CACHE)/venv/bin/python -m pytest -q -p no:cacheprovider
 .PHONY: help build test demo bench fmt-check clippy doc nextest doctest schema bless wasm wasm-test tree-check e2e interop clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 build: ## the binaries, for daily use
 	cargo build --release --locked -p assay-cli -p assay-server

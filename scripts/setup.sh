@@ -31,7 +31,7 @@ base() {
     if ! have python3; then missing+=("python3: apt-get install python3 python3-pip")
     elif ! python3 -m pip --version >/dev/null 2>&1; then missing+=("pip: apt-get install python3-pip"); fi
     if ! have node; then missing+=("node 18 or later: apt-get install nodejs npm")
-    elif ! node -e 'process.exit(parseInt(process.versions.node) < 18)'; then
+    elif ! node -e 'process.exit(parseInt(process.versions.node, 10) < 18 ? 1 : 0)'; then
         missing+=("node 18 or later, found $(node --version): see https://nodejs.org"); fi
     if [ "${#missing[@]}" -gt 0 ]; then
         printf '\033[1;31merror:\033[0m this machine lacks\n' >&2

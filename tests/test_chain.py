@@ -5,7 +5,7 @@ import urllib.request
 
 import pytest
 
-from conftest import CHUNK, CONFLICT, DEFERRED, DENIED, NETWORK, REFUSED, USAGE, assay, same_files, write_model
+from conftest import CHUNK, CONFLICT, DEFERRED, DENIED, NETWORK, REFUSED, STORE, USAGE, assay, same_files, write_model
 
 
 def test_a_release_reaches_a_device_and_every_byte_is_verified(published, model):
@@ -84,6 +84,17 @@ def test_a_namespace_that_exists_is_refused(world, tmp_path):
     assay("keygen", other).ok()
     found = assay("namespace", "create", world.namespace, "--authority", other, env=world.env).failed(CONFLICT)
     assert "exist" in found.err + found.out
+
+
+def test_who_found_a_name_taken_is_told_how_to_take_another(world, tmp_path):
+    other = tmp_path / "other"
+    assay("keygen", other).ok()
+    again = ("namespace", "create", "--authority", other)
+    assert "create.json" in assay(*again, "acme", env=world.env).failed(CONFLICT).err
+    # What was signed for one name is not sent for another.
+    assert "create.json" in assay(*again, "acme2", env=world.env).failed(STORE).err
+    (other / "create.json").unlink()
+    assay(*again, "acme2", env=world.env).ok()
 
 
 def test_a_wrong_fingerprint_is_refused(published, tmp_path):

@@ -2,13 +2,21 @@
 
 use std::fmt::Write as _;
 
+use assay_schema::Stage;
 use assay_schema::verdict::{Outcome, StageOutcome, StageReport, Verdict};
 
 use crate::output::columns;
 
-/// One line for each stage and one for the outcome; with the evidence if `verbose`.
+/// One line for each stage, the last of which is the outcome; with the evidence if `verbose`.
 pub(crate) fn table(verdict: &Verdict, verbose: bool) -> String {
-    format!("{}{}\n", stages(&verdict.stages, verbose), conclusion(verdict))
+    // That the tenth stage came to an end says nothing that its outcome does not.
+    let before: Vec<StageReport> = verdict
+        .stages
+        .iter()
+        .filter(|report| report.stage != Stage::Verdict)
+        .cloned()
+        .collect();
+    format!("{}{}\n", stages(&before, verbose), conclusion(verdict))
 }
 
 /// One line for each stage; with the evidence if `verbose`.

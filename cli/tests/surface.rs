@@ -357,3 +357,57 @@ fn a_folder_that_another_tool_signed_is_judged_like_a_release() {
     ])
     .exits(6);
 }
+
+#[test]
+fn a_folder_that_a_sigstore_identity_signed_is_accepted_from_that_identity_only() {
+    let fixtures = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../verifier/provenance/tests/fixtures/keyless-model"
+    );
+    let (signature, root) = (
+        format!("{fixtures}/bundle.sigstore.json"),
+        format!("{fixtures}/trusted_root.json"),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("README.md"), "readme").unwrap();
+    std::fs::write(folder.path().join("weights.safetensors"), "weights").unwrap();
+    let here = folder.path().to_str().unwrap();
+    let verify = |identity: &str, issuer: &str, root: &str| {
+        run([
+            "verify",
+            here,
+            "--signature",
+            &signature,
+            "--identity",
+            identity,
+            "--issuer",
+            issuer,
+            "--sigstore-root",
+            root,
+            "--json",
+        ])
+    };
+    let ci = "https://ci.assay.test/acme/minilm/release.yml@refs/heads/main";
+    let issuer = "https://token.assay.test";
+    let permitted = verify(ci, issuer, &root).exits(0).json();
+    assert_eq!(permitted["verdict"]["stages"][0]["evidence"]["identity"], ci);
+    for (identity, issuer) in [
+        (
+            "https://ci.assay.test/acme/minilm/release.yml@refs/heads/fork",
+            issuer,
+        ),
+        (ci, "https://other.assay.test"),
+    ] {
+        let refused = verify(identity, issuer, &root).exits(3).json();
+        assert_eq!(refused["error"]["code"], "signature-invalid");
+    }
+    verify(ci, issuer, "/nonexistent").exits(6);
+    verify(ci, issuer, &signature).exits(3);
+    std::fs::write(folder.path().join("weights.safetensors"), "weightz").unwrap();
+    assert_eq!(
+        verify(ci, issuer, &root).exits(3).json()["error"]["code"],
+        "digest-mismatch"
+    );
+    // Half of what names a signer names none.
+    run(["verify", here, "--signature", &signature, "--identity", ci]).exits(2);
+}

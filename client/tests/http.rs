@@ -85,6 +85,24 @@ fn transport(server: &Server) -> HttpTransport {
 }
 
 #[test]
+fn an_entity_tag_that_no_request_could_carry_is_dropped() {
+    let long = format!("ETag: \"{}\"\r\n", "a".repeat(4000));
+    let server = server(vec![
+        answer("200 OK", &long, b"hello"),
+        answer("200 OK", "", b"hello"),
+        answer("200 OK", "", b"hello"),
+    ]);
+    let transport = transport(&server);
+    let bytes = b"hello".to_vec();
+    let found = Fetched::Found { bytes, etag: None };
+    assert_eq!(transport.get("/x", 5, None).unwrap(), found);
+    for damaged in ["\"a\r\nb: c\"", "\"\0\""] {
+        assert_eq!(transport.get("/x", 5, Some(damaged)).unwrap(), found);
+    }
+    assert!(!server.asked.lock().unwrap().concat().contains("if-none-match"));
+}
+
+#[test]
 fn a_document_comes_with_its_entity_tag() {
     let server = server(vec![
         answer("200 OK", "ETag: \"abc\"\r\n", b"hello"),

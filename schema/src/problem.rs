@@ -15,7 +15,6 @@ macro_rules! kinds {
         /// The kinds of problems; each has its status and title.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum ProblemKind {
             $($(#[$doc])* #[serde(rename = $name)] $kind,)*
         }
@@ -86,6 +85,21 @@ kinds! {
     /// There is no space left.
     StorageFull = "urn:assay:problem:storage-full", 507, "The registry's storage is full";
 }
+
+// Derived, it would name the variants: utoipa does not see names that a macro gives to serde.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for ProblemKind {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::Type::String)
+            .description(Some("The kinds of problems; each has its status and title."))
+            .enum_values(Some(Self::ALL.iter().map(|kind| kind.uri())))
+            .into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for ProblemKind {}
 
 /// A problem document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

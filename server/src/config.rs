@@ -1,78 +1,17 @@
 //! The configuration: one TOML file, overridden by options and environment variables; parsed once, at boot, into types.
 
+mod line;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 use url::Url;
 
-/// The registry of Assay: stores and serves model releases that devices verify by themselves.
-#[derive(Debug, Clone, Parser)]
-#[command(name = "assay-server", version, about, after_help = EXAMPLES)]
-pub struct Line {
-    /// Where everything is.
-    #[command(flatten)]
-    pub options: Options,
-    /// What to do instead of serving.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-}
-
-/// What the program does instead of serving.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Command {
-    /// Make another admin token, where all were lost or revoked, and end
-    ///
-    /// Whoever may read and write the data folder and the database may do this. The registry must not run meanwhile.
-    #[command(after_help = "Example:\n  assay-server token --data-dir /var/lib/assay")]
-    Token {
-        /// What it is for, shown in listings
-        #[arg(default_value = "admin, made beside the registry")]
-        label: String,
-    },
-}
-
-/// Options that every command takes.
-#[derive(Debug, Clone, Args)]
-pub struct Options {
-    /// Configuration file (TOML)
-    #[arg(long, global = true, env = "ASSAY_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Address to listen on; port 0 takes any free port and prints which
-    #[arg(long, global = true, env = "ASSAY_LISTEN", value_name = "ADDRESS:PORT")]
-    pub listen: Option<SocketAddr>,
-    /// Folder of the database, the blobs and the sealing key, unless their URLs say otherwise
-    #[arg(long, global = true, env = "ASSAY_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE
-    #[arg(
-        long,
-        global = true,
-        env = "ASSAY_DATABASE_URL",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub database_url: Option<String>,
-    /// file:///PATH, s3://BUCKET/PREFIX, gs://..., az://... ; credentials as AWS_*, GOOGLE_* or AZURE_* variables
-    #[arg(
-        long,
-        global = true,
-        env = "ASSAY_STORAGE_URL",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub storage_url: Option<String>,
-}
-
-const EXAMPLES: &str = "Examples:
-  assay-server
-  assay-server --listen 0.0.0.0:8750 --data-dir /var/lib/assay
-  assay-server --config /etc/assay/server.toml
-  assay-server token --data-dir /var/lib/assay
-  AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... assay-server --storage-url s3://models/assay";
+pub use line::{Command, Line, Options};
 
 /// Text that no log and no `Debug` shows.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -268,7 +207,8 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
-            filter: "info".to_owned(),
+            // What these two say at every start is not news.
+            filter: "info,actix_server=warn,sea_orm_migration=warn".to_owned(),
             json: false,
         }
     }
@@ -476,6 +416,13 @@ impl Config {
         ] {
             positive(what, u64::from(value))?;
         }
+        if let Err(error) = EnvFilter::try_new(&file.log.filter) {
+            return Err(ConfigError::Value {
+                what: "log.filter",
+                expected: "directives such as info or assay_server=debug,info",
+                found: format!("{:?}: {error}", file.log.filter),
+            });
+        }
         if file.uploads.max_size > assay_schema::limits::MAX_FILE_SIZE {
             return Err(ConfigError::Value {
                 what: "uploads.max_size",
@@ -571,6 +518,7 @@ fn storage(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
 
     fn parse(text: &str) -> Result<Config, String> {
         let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
@@ -611,6 +559,7 @@ mod tests {
             ("[requests]\nbody_idle_seconds = 0", "requests.body_idle_seconds"),
             ("[uploads]\nmax_size = 4398046511105", "uploads.max_size"),
             ("[storage]\nurl = 'no url'", "storage.url"),
+            ("[log]\nfilter = 'assay_server=loud'", "log.filter"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(key), "{error}");

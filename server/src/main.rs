@@ -1,5 +1,6 @@
 //! The registry's process.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use assay_server::config::{Command, Config, Line, LogConfig};
@@ -12,8 +13,7 @@ async fn main() -> ExitCode {
     match started(Line::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "the registry ends");
-            // Logging may not have begun yet.
+            // Not by the log: it may not have begun yet, or be filtered.
             #[expect(clippy::print_stderr, reason = "the last word of a process that cannot run")]
             {
                 eprintln!("assay-server: {error}");
@@ -38,6 +38,7 @@ fn log(config: &LogConfig) {
     let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     if config.json {
         lines.json().init();

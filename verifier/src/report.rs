@@ -173,6 +173,6 @@ fn not_built(stage: Stage) -> &'static str {
         Stage::Plan => "this version always fetches the chunks that are missing",
         Stage::Screening => "this version does not screen tensors",
         Stage::Content => "nothing was pulled",
-        _ => "not done",
+        _ => "nothing was received that it could judge",
     }
 }

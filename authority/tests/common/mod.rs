@@ -1,11 +1,13 @@
 //! Keys and a namespace that the tests share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+use assay_authority::metadata::default_expiry;
 use assay_authority::namespace::{CreatedNamespace, NewNamespace, create_namespace, key_signer};
-use assay_authority::{KeyKind, RoleKeys, SigningKey};
+use assay_authority::{KeyKind, RoleKeys, Root, SigningKey};
 use assay_schema::Sha256Digest;
 use assay_schema::api::{OnlineKeys, Visibility};
 use assay_schema::signers::Signers;
+use assay_schema::tuf::ModelRole;
 use jiff::Timestamp;
 
 pub(crate) fn now() -> Timestamp {
@@ -78,4 +80,31 @@ impl Keys {
         })
         .unwrap()
     }
+}
+
+/// One key, which must sign.
+pub(crate) fn one(key: &SigningKey) -> RoleKeys {
+    RoleKeys::of(&[key], 1).unwrap()
+}
+
+/// The role of `minilm`'s first releases.
+pub(crate) fn role() -> ModelRole {
+    ModelRole {
+        model: "minilm".parse().unwrap(),
+        block: 0,
+    }
+}
+
+/// A root of these keys that is not signed yet.
+pub(crate) fn root(keys: &Keys) -> Root {
+    let expires = default_expiry("root", now()).unwrap();
+    let (snapshot, timestamp) = (one(&keys.snapshot), one(&keys.timestamp));
+    Root::new(
+        &keys.root_keys(),
+        &keys.targets_keys(),
+        &snapshot,
+        &timestamp,
+        expires,
+    )
+    .unwrap()
 }

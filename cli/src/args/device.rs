@@ -151,7 +151,9 @@ Examples:
   assay verify ./copy acme/minilm            any folder, against the release that is active here
   assay verify ./copy acme/minilm --online   the same, and whether the release is still current
   assay verify ./model --signature model.sig --public-key signer.pub --ignore .git
-                                             a folder signed with OpenSSF Model Signing")]
+                                             a folder signed with OpenSSF Model Signing
+  assay verify ./model --signature model.sig --identity me@example.org --issuer https://accounts.example.org \\
+    --sigstore-root trusted_root.json        the same, signed by a Sigstore identity")]
 pub(crate) struct Verify {
     /// NS/MODEL for what is active on this device; otherwise a folder: one of the device's store by itself, any other with the
     /// release that it should be or with its signature
@@ -174,13 +176,23 @@ pub(crate) struct Verify {
 /// A folder that another tool signed.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "OpenSSF Model Signing")]
+#[command(group = ArgGroup::new("signed_by").args(["public_key", "identity"]))]
 pub(crate) struct ForeignArgs {
     /// The signature: a Sigstore bundle
-    #[arg(long, value_name = "FILE", requires = "public_key")]
+    #[arg(long, value_name = "FILE", requires = "signed_by")]
     pub(crate) signature: Option<PathBuf>,
     /// The signer's public key in PEM (P-256, P-384, P-521 or Ed25519)
     #[arg(long, value_name = "FILE", requires = "signature")]
     pub(crate) public_key: Option<PathBuf>,
+    /// The signer's identity instead: the subject of their Sigstore certificate, exactly
+    #[arg(long, value_name = "SUBJECT", requires_all = ["signature", "issuer", "sigstore_root"])]
+    pub(crate) identity: Option<String>,
+    /// Who vouches for the identity: the OIDC issuer's URL
+    #[arg(long, value_name = "URL", requires = "identity")]
+    pub(crate) issuer: Option<String>,
+    /// The trusted_root.json of the Sigstore instance
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub(crate) sigstore_root: Option<PathBuf>,
     /// A path inside the folder that is not part of the model. Repeatable
     #[arg(long, value_name = "PATH", requires = "signature")]
     pub(crate) ignore: Vec<String>,

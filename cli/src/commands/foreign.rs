@@ -1,12 +1,16 @@
-//! `assay verify DIR --signature F --public-key K`: a folder that another tool signed with OpenSSF Model Signing.
+//! `assay verify DIR --signature FILE` with a key or an identity: a folder that another tool signed with OpenSSF Model Signing.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::num::NonZero;
 use std::path::Path;
 
 use assay_authority::PublicKey;
 use assay_authority::namespace::key_signer;
 use assay_client::device::{DeviceError, OmsCheck, VerifiedDirectory};
+use assay_schema::limits::MAX_TRUST_TARGET;
+use assay_schema::signers::{Signer, SignerIdentity};
 use assay_schema::verdict::{Outcome, Refusal, Stage, StageOutcome, StageReport};
 use jiff::Timestamp;
 use serde_json::{Map, json};
@@ -19,35 +23,83 @@ use crate::output::{Answer, bytes, files};
 use crate::progress::bar;
 use crate::verdict::{printable, stages};
 
+/// Who has to have signed, and by what they are known.
+struct By {
+    signer: Signer,
+    sigstore_root: Option<Vec<u8>>,
+    evidence: BTreeMap<String, String>,
+}
+
+impl By {
+    fn read(args: &ForeignArgs) -> Result<Self, Failure> {
+        match (
+            &args.public_key,
+            &args.identity,
+            &args.issuer,
+            &args.sigstore_root,
+        ) {
+            (Some(file), ..) => Self::key(file),
+            (None, Some(subject), Some(issuer), Some(root)) => Self::identity(subject, issuer, root),
+            // clap lets nothing else through.
+            _ => Err(Failure::new(
+                Exit::Usage,
+                "usage",
+                "--signature needs --public-key, or --identity with --issuer and --sigstore-root",
+            )),
+        }
+    }
+
+    fn key(file: &Path) -> Result<Self, Failure> {
+        let name = file.display().to_string();
+        let key = public_key(file)?;
+        let fingerprint = assay_client::sha256(key.spki_der()).to_string();
+        Ok(Self {
+            signer: key_signer(&name, &key),
+            sigstore_root: None,
+            evidence: BTreeMap::from([("key".to_owned(), fingerprint), ("key_file".to_owned(), name)]),
+        })
+    }
+
+    fn identity(subject: &str, issuer: &str, root: &Path) -> Result<Self, Failure> {
+        let (subject, issuer) = (subject.to_owned(), issuer.to_owned());
+        Ok(Self {
+            evidence: BTreeMap::from([
+                ("identity".to_owned(), subject.clone()),
+                ("issuer".to_owned(), issuer.clone()),
+            ]),
+            sigstore_root: Some(text_file(root)?.into_bytes()),
+            signer: Signer {
+                name: subject.clone(),
+                models: Vec::new(),
+                identity: SignerIdentity::Sigstore { issuer, subject },
+            },
+        })
+    }
+}
+
 pub(super) fn run(context: &Context, folder: &Path, args: &ForeignArgs) -> Result<Answer, Failure> {
-    // clap lets neither through without the other.
-    let (Some(signature), Some(path)) = (&args.signature, &args.public_key) else {
-        return Err(Failure::new(
-            Exit::Usage,
-            "usage",
-            "--signature and --public-key belong together",
-        ));
+    let by = By::read(args)?;
+    let Some(signature) = &args.signature else {
+        return Err(Failure::new(Exit::Usage, "usage", "--signature is missing"));
     };
     if !signature.is_file() {
         let message = format!("{}: no such file", signature.display());
         return Err(Failure::new(Exit::NotFound, "no-signature", message));
     }
-    let key = public_key(path)?;
-    let signers = [key_signer(&path.display().to_string(), &key)];
     let now = Timestamp::now();
     let bar = bar(context.show, "verifying", None);
     let result = OmsCheck {
         folder,
         signature,
-        signers: &signers,
-        sigstore_root: None,
+        signers: std::slice::from_ref(&by.signer),
+        sigstore_root: by.sigstore_root.as_deref(),
         ignore: &args.ignore,
         now,
         threads: std::thread::available_parallelism().map_or(1, NonZero::get),
     }
     .run(&|n| bar.inc(n));
     bar.finish_and_clear();
-    let Some(reports) = reports(&result, args, &key) else {
+    let Some(reports) = reports(&result, signature, by) else {
         // Nothing was judged: a file could not be read.
         return Err(result.map_or_else(Failure::from, |_| {
             Failure::new(Exit::Failed, "internal", "nothing was judged")
@@ -87,18 +139,10 @@ pub(super) fn run(context: &Context, folder: &Path, args: &ForeignArgs) -> Resul
 /// The two stages that such a folder can pass; `None` where neither was decided.
 fn reports(
     result: &Result<VerifiedDirectory, DeviceError>,
-    args: &ForeignArgs,
-    key: &PublicKey,
+    signature: &Path,
+    by: By,
 ) -> Option<Vec<StageReport>> {
-    let key_file = args
-        .public_key
-        .as_deref()
-        .map(|p| p.display().to_string())
-        .unwrap_or_default();
-    let signed_by = BTreeMap::from([
-        ("key".to_owned(), assay_client::sha256(key.spki_der()).to_string()),
-        ("key_file".to_owned(), key_file.clone()),
-    ]);
+    let (signed_by, name) = (by.evidence, by.signer.name);
     let none = BTreeMap::new;
     Some(match result {
         Ok(verified) => vec![
@@ -112,12 +156,8 @@ fn reports(
         Err(DeviceError::Signature(reason)) => {
             let refusal = Refusal {
                 code: "signature-invalid".to_owned(),
-                subject: args
-                    .signature
-                    .as_deref()
-                    .map(|p| p.display().to_string())
-                    .unwrap_or_default(),
-                expected: format!("a model signature by {key_file}"),
+                subject: signature.display().to_string(),
+                expected: format!("a model signature by {name}"),
                 found: reason.to_string(),
                 advice: "Do not use the files unless their signer explains this".to_owned(),
             };
@@ -142,15 +182,25 @@ fn content(verified: &VerifiedDirectory) -> BTreeMap<String, String> {
     ])
 }
 
-fn public_key(path: &Path) -> Result<PublicKey, Failure> {
-    let pem = std::fs::read_to_string(path).map_err(|e| {
-        let exit = if e.kind() == std::io::ErrorKind::NotFound {
-            Exit::NotFound
-        } else {
-            Exit::Failed
-        };
-        Failure::new(exit, "bad-key", format!("{}: {e}", path.display()))
-    })?;
-    PublicKey::from_pem(&pem)
+pub(super) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
+    PublicKey::from_pem(&text_file(path)?)
         .map_err(|e| Failure::new(Exit::Failed, "bad-key", format!("{}: {e}", path.display())))
+}
+
+/// A small text file that the command line names: a key, a trusted root.
+pub(super) fn text_file(path: &Path) -> Result<String, Failure> {
+    let fail = |e: std::io::Error| {
+        let exit = match e.kind() {
+            ErrorKind::NotFound => Exit::NotFound,
+            _ => Exit::Store,
+        };
+        Failure::new(exit, "file", format!("{}: {e}", path.display()))
+    };
+    let mut text = String::new();
+    // One byte more than what any of them may have, so that a longer one is found out and not cut.
+    let file = File::open(path).map_err(fail)?;
+    file.take(MAX_TRUST_TARGET + 1)
+        .read_to_string(&mut text)
+        .map_err(fail)?;
+    Ok(text)
 }

@@ -1,20 +1,15 @@
 //! `assay namespace`.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::path::Path;
-
-use assay_authority::PublicKey;
 use assay_authority::namespace::key_signer;
 use assay_client::catalog::Catalog;
 use assay_client::publisher::{AuthorityFolder, NamespaceTerms, Publisher};
 use assay_client::transport::registry_address;
 use assay_schema::api::{NamespaceInfo, Visibility};
-use assay_schema::limits::MAX_TRUST_TARGET;
 use assay_schema::signers::{Signer, SignerIdentity};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::foreign::{public_key, text_file};
 use super::keygen::Thresholds;
 use crate::args::{AuthorityArgs, LogChoice, NamespaceCommand, NamespaceCreate};
 use crate::context::Context;
@@ -89,13 +84,10 @@ pub(super) fn open_authority(args: &AuthorityArgs) -> Result<AuthorityFolder, Fa
 }
 
 fn other_signers(args: &NamespaceCreate) -> Result<Vec<Signer>, Failure> {
-    let by_key = args.signer_key.iter().map(|given| {
-        let key = PublicKey::from_pem(&text_file(&given.public_key)?).map_err(|e| {
-            let message = format!("{}: {e}", given.public_key.display());
-            Failure::new(Exit::Failed, "bad-key", message)
-        })?;
-        Ok(key_signer(&given.name, &key))
-    });
+    let by_key = args
+        .signer_key
+        .iter()
+        .map(|given| Ok(key_signer(&given.name, &public_key(&given.public_key)?)));
     let by_identity = args.sigstore_signer.iter().map(|given| {
         Ok(Signer {
             name: given.name.clone(),
@@ -107,24 +99,6 @@ fn other_signers(args: &NamespaceCreate) -> Result<Vec<Signer>, Failure> {
         })
     });
     by_key.chain(by_identity).collect()
-}
-
-/// A small text file that the command line names.
-fn text_file(path: &Path) -> Result<String, Failure> {
-    let fail = |e: std::io::Error| {
-        let exit = match e.kind() {
-            ErrorKind::NotFound => Exit::NotFound,
-            _ => Exit::Store,
-        };
-        Failure::new(exit, "file", format!("{}: {e}", path.display()))
-    };
-    let mut text = String::new();
-    // One byte more than what any of them may have, so that a longer one is found out and not cut.
-    let file = File::open(path).map_err(fail)?;
-    file.take(MAX_TRUST_TARGET + 1)
-        .read_to_string(&mut text)
-        .map_err(fail)?;
-    Ok(text)
 }
 
 fn create(context: &Context, args: &NamespaceCreate) -> Result<Answer, Failure> {

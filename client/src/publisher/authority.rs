@@ -228,8 +228,8 @@ impl AuthorityFolder {
     pub(super) fn other_terms(&self) -> PublishError {
         folder_error(
             self.at(REQUEST),
-            "an earlier run signed another request here and did not finish. Run `assay namespace create` with the options of \
-             that run, or remove this file to sign anew",
+            "an earlier run signed another request here and did not finish. Run `assay namespace create` with the name and \
+             options of that run, or remove this file to sign anew",
         )
     }
 

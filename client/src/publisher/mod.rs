@@ -174,7 +174,8 @@ pub enum PublishError {
     },
     /// Somebody else has the name.
     #[error(
-        "namespace {namespace} exists on the registry with the identity {found}; yours is {own}. Take another name"
+        "namespace {namespace} exists on the registry with the identity {found}; yours is {own}. Take another name, and \
+         remove create.json from the authority's folder first: it was signed for this one"
     )]
     NamespaceTaken {
         /// The name.

@@ -5,10 +5,11 @@ use std::path::Path;
 use assay_authority::namespace::{NewNamespace, create_namespace, key_signer};
 use assay_authority::{RoleKeys, SigningKey};
 use assay_schema::NamespaceName;
-use assay_schema::api::{CreateNamespace, Visibility};
+use assay_schema::api::{CreateNamespace, OnlineKeys, Visibility};
 use assay_schema::log::{self, LogTrust};
 use assay_schema::problem::ProblemKind;
 use assay_schema::signers::{Signer, SignerIdentity, Signers};
+use assay_schema::tuf::TufKey;
 use assay_verifier::provenance::sigstore::TrustedRoot;
 use jiff::Timestamp;
 
@@ -65,7 +66,9 @@ impl Publisher {
             transport: self.transport.as_ref(),
             namespace: &terms.name,
         };
-        let body = match self.folder.pending()? {
+        let pending = self.folder.pending()?;
+        let earlier = pending.is_some();
+        let body = match pending {
             Some(body) => {
                 if !says(&body, terms) {
                     return Err(self.folder.other_terms());
@@ -87,6 +90,14 @@ impl Publisher {
                     .is_some_and(|p| p.kind == ProblemKind::NamespaceExists) =>
             {
                 registry.info()?.ok_or(e)?.identity
+            }
+            // An earlier run's root is for the name that it was run with: another one has other online keys.
+            Err(e)
+                if earlier
+                    && e.problem().is_some_and(|p| matches!(p.status, 400 | 422))
+                    && !lists(&body, &registry.online_keys()?) =>
+            {
+                return Err(self.folder.other_terms());
             }
             Err(e) => return Err(e.into()),
         };
@@ -177,6 +188,23 @@ fn says(body: &CreateNamespace, terms: &NamespaceTerms) -> bool {
         && (terms.log || logs.is_empty())
         && signers.signers.first().is_some_and(|s| s.name == terms.signer)
         && signers.signers.ends_with(&terms.other_signers)
+}
+
+/// Whether the root of a request lists these online keys.
+fn lists(body: &CreateNamespace, online: &OnlineKeys) -> bool {
+    let root: serde_json::Value = serde_json::from_str(&body.root).unwrap_or_default();
+    let keys = root
+        .pointer("/signed/keys")
+        .and_then(serde_json::Value::as_object);
+    let listed = |key: &TufKey| {
+        let public =
+            |listed: &serde_json::Value| listed.pointer("/keyval/public")?.as_str().map(str::to_owned);
+        keys.is_some_and(|keys| {
+            keys.values()
+                .any(|k| public(k).as_ref() == Some(&key.keyval.public))
+        })
+    };
+    listed(&online.snapshot) && listed(&online.timestamp)
 }
 
 pub(super) fn refs(keys: &[SigningKey]) -> Vec<&SigningKey> {

@@ -11,6 +11,9 @@ use ureq::http::{self, Response, StatusCode, header};
 use super::paced::Paced;
 use super::{Body, Fetched, Meter, Reply, Request, Traffic, Transport, TransportError, read_bounded};
 
+/// Bytes of an entity tag; the registry's own have 66.
+const MAX_ENTITY_TAG: usize = 256;
+
 /// A bearer token, kept out of every log and error.
 #[derive(Clone)]
 pub struct Secret(String);
@@ -272,6 +275,8 @@ impl HttpTransport {
 
 impl Transport for HttpTransport {
     fn get(&self, path: &str, max: u64, etag: Option<&str>) -> Result<Fetched, TransportError> {
+        // A damaged cache costs a request without it, and no more.
+        let etag = etag.filter(|tag| is_entity_tag(tag));
         let mut tries = 0;
         loop {
             tries += 1;
@@ -290,7 +295,7 @@ impl Transport for HttpTransport {
                 }
                 StatusCode::NOT_MODIFIED if etag.is_some() => Ok(Fetched::NotModified),
                 StatusCode::OK => {
-                    let etag = header_text(&response, header::ETAG);
+                    let etag = header_text(&response, header::ETAG).filter(|tag| is_entity_tag(tag));
                     match self.read_all(path, response, max) {
                         Ok(bytes) => Ok(Fetched::Found { bytes, etag }),
                         // The connection broke in the middle of the body.
@@ -438,6 +443,12 @@ impl Read for Counted<'_> {
         self.meter.sent(n as u64);
         Ok(n)
     }
+}
+
+/// Whether a tag can be sent back (RFC 9110 8.8.3). It stands in every later request: one that is too long for some server on the
+/// way would keep a device from asking at all.
+fn is_entity_tag(tag: &str) -> bool {
+    tag.len() <= MAX_ENTITY_TAG && tag.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn header_text(response: &Response<ureq::Body>, name: header::HeaderName) -> Option<String> {

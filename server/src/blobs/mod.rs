@@ -18,6 +18,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 pub use error::BlobError;
+use read::Readers;
 pub use sweep::StoredSegment;
 
 use crate::config::StorageConfig;
@@ -62,6 +63,7 @@ impl ObjectCount {
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     count: ObjectCount,
+    readers: Readers,
 }
 
 impl Blobs {
@@ -97,6 +99,7 @@ impl Blobs {
         Self {
             store,
             count: ObjectCount::default(),
+            readers: Readers::default(),
         }
     }
 

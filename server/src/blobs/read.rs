@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
@@ -15,6 +17,33 @@ use crate::persistence::Segment;
 const READ: u64 = 1 << 20;
 /// Reads under way for one reader: its memory is this times [`READ`].
 const AHEAD: usize = 2;
+/// Readers from which on each gets smaller pieces: one that takes nothing keeps what was read for it in memory, and anybody can
+/// open many.
+const MANY: usize = 64;
+/// Bytes of one read for each of many.
+const READ_OF_MANY: u64 = 64 << 10;
+
+/// How many readers there are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Readers(Arc<AtomicUsize>);
+
+/// One of them, until it is dropped.
+struct Reader(Readers);
+
+impl Readers {
+    /// One more, and the size of its pieces.
+    fn enter(&self) -> (Reader, u64) {
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        let read = if before < MANY { READ } else { READ_OF_MANY };
+        (Reader(self.clone()), read)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Blobs {
     /// The bytes of `range` of what `segments` hold together, in pieces of at most 1 MiB. `segments` are in order and cover the
@@ -24,14 +53,18 @@ impl Blobs {
         segments: Vec<Segment>,
         range: Range<u64>,
     ) -> impl Stream<Item = Result<Bytes, BlobError>> + Send + 'static + use<> {
+        let (reader, read) = self.readers.enter();
         let plan = Plan {
             segments: segments.into(),
             at: range.start,
             end: range.end,
+            read,
         };
         let store = self.clone();
         stream::iter(plan)
             .map(move |read| {
+                // It counts for as long as the stream lives.
+                let _counted = &reader;
                 let store = store.clone();
                 async move { store.read_one(read?).await }
             })
@@ -67,6 +100,8 @@ struct Plan {
     segments: VecDeque<Segment>,
     at: u64,
     end: u64,
+    /// Bytes of one read at most.
+    read: u64,
 }
 
 impl Iterator for Plan {
@@ -93,7 +128,7 @@ impl Iterator for Plan {
                 self.at = self.end;
                 return Some(Err(missing));
             };
-            let until = segment_end.min(self.end).min(self.at.saturating_add(READ));
+            let until = segment_end.min(self.end).min(self.at.saturating_add(self.read));
             let range = from..until.saturating_sub(segment.start);
             self.at = until;
             return Some(Ok(Read {
@@ -122,6 +157,7 @@ mod tests {
             segments: segments.to_vec().into(),
             at: range.start,
             end: range.end,
+            read: READ,
         };
         plan.map(|read| read.ok().map(|read| (read.object, read.range)))
             .collect()
@@ -146,6 +182,16 @@ mod tests {
             ranges,
             [1..READ + 1, READ + 1..2 * READ + 1, 2 * READ + 1..2 * READ + 2]
         );
+    }
+
+    #[test]
+    fn each_of_many_readers_gets_smaller_pieces() {
+        let readers = Readers::default();
+        let mut few: Vec<_> = (0..MANY).map(|_| readers.enter()).collect();
+        assert!(few.iter().all(|(_, read)| *read == READ));
+        assert_eq!(readers.enter().1, READ_OF_MANY);
+        few.pop();
+        assert_eq!(readers.enter().1, READ);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
 use assay_schema::api::Scope;
 use assay_schema::problem::{Problem, ProblemKind};
 use assay_schema::{NamespaceName, Sha256Digest};
+use futures_util::stream::{self, StreamExt};
 
 use super::conditional::{self, Selection};
 use super::immutable;
@@ -90,13 +91,16 @@ pub(super) async fn serve(
     if request.method() == Method::HEAD {
         return Ok(head(&mut answer, length));
     }
-    let pieces = state.read_blob(blob, range).await?;
-    Ok(answer.body(SizedStream::new(length, pieces)))
+    let mut pieces = Box::pin(state.read_blob(blob, range).await?);
+    // What the store does not have is said while there still is an answer to say it with.
+    let first = pieces.next().await.transpose()?;
+    let all = stream::iter(first.map(Ok)).chain(pieces);
+    Ok(answer.body(SizedStream::new(length, all)))
 }
 
 /// An answer without its body, but with its length.
 pub(super) fn head(answer: &mut HttpResponseBuilder, length: u64) -> HttpResponse {
-    let nothing = futures_util::stream::empty::<Result<bytes::Bytes, std::io::Error>>();
+    let nothing = stream::empty::<Result<bytes::Bytes, std::io::Error>>();
     answer.body(SizedStream::new(length, nothing))
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn start(state: State, caller: Caller, path: Path<String>, payl
         return Ok(answer(HttpResponse::Created(), &under_way(&upload)));
     }
     // All bytes are here (or there are none to come): what is left is to finish, as after a crash behind U3.
-    let lease = take_lease(&state, &upload.id)?;
+    let lease = take_lease(&state, &upload.id, &upload.namespace)?;
     let info = finish_in_background(&state, lease, upload).await?;
     Ok(answer(HttpResponse::Ok(), &info))
 }
@@ -80,7 +80,7 @@ pub(super) async fn append(
     path: Path<(String, String)>,
     payload: Payload,
 ) -> ApiResult {
-    let id = find(&state, &caller, &path).await?.id;
+    let UploadRecord { id, namespace, .. } = find(&state, &caller, &path).await?;
     let offset: u64 = header(&request, OFFSET)?
         .ok_or_else(|| bad_request(format!("expected the header {OFFSET}, found none")))?;
     let media = request.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
@@ -89,7 +89,7 @@ pub(super) async fn append(
             "expected Content-Type application/octet-stream".to_owned(),
         ));
     }
-    let lease = take_lease(&state, &id)?;
+    let lease = take_lease(&state, &id, &namespace)?;
     // Read under the lease: no one else moves it now.
     let upload = find(&state, &caller, &path).await?;
     if offset != upload.offset {
@@ -112,7 +112,7 @@ pub(super) async fn append(
 /// `DELETE`: forgets an upload.
 pub(super) async fn cancel(state: State, caller: Caller, path: Path<(String, String)>) -> ApiResult {
     let upload = find(&state, &caller, &path).await?;
-    let _lease = take_lease(&state, &upload.id)?;
+    let _lease = take_lease(&state, &upload.id, &upload.namespace)?;
     let segments = state.db.segments(&upload.id, 0..upload.size).await?;
     finish::discard(&state, &upload.id, &segments).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -142,11 +142,11 @@ async fn find(state: &AppState, caller: &Caller, path: &(String, String)) -> Api
     })
 }
 
-fn take_lease(state: &AppState, id: &str) -> ApiResult<Lease> {
-    state.leases.take(id).map_err(|why| {
+fn take_lease(state: &AppState, id: &str, namespace: &NamespaceName) -> ApiResult<Lease> {
+    state.leases.take(id, namespace).map_err(|why| {
         let kind = match why {
             NoLease::Busy => ProblemKind::UploadBusy,
-            NoLease::Full(_) => ProblemKind::Unavailable,
+            NoLease::Full(_) | NoLease::Share(_) => ProblemKind::Unavailable,
         };
         ApiError::new(kind, why.to_string()).retry_after(1)
     })

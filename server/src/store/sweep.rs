@@ -21,7 +21,7 @@ pub async fn sweep(state: &AppState, now: Timestamp) -> ApiResult<()> {
     let mut forgotten = 0_u64;
     for upload in state.db.idle_uploads(before, BATCH).await? {
         // Someone may be writing to it at last, or may have since it was listed.
-        let Ok(_lease) = state.leases.take(&upload.id) else {
+        let Ok(_lease) = state.leases.take(&upload.id, &upload.namespace) else {
             continue;
         };
         let current = state.db.upload(&upload.namespace, &upload.id).await?;

@@ -234,3 +234,15 @@ async fn a_private_namespace_is_404_in_every_way_to_those_without_a_token() {
             .expect(403);
     }
 }
+
+#[actix_web::test]
+async fn a_blob_that_the_store_has_lost_is_a_problem_and_not_a_broken_connection() {
+    let (registry, path) = published().await;
+    let blob = registry.state.db.blob(&sha256(CONTENT)).await.unwrap().unwrap();
+    for piece in registry.state.db.pieces(&blob, 0..blob.size).await.unwrap() {
+        registry.state.blobs.delete(&piece.object).await.unwrap();
+    }
+    for headers in [&[][..], &[("range", "bytes=1-2")]] {
+        registry.get_with(&path, headers).await.problem("internal");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use assay_schema::problem::ProblemKind;
 use serde_json::Value;
 
 use crate::support::Registry;
@@ -21,6 +22,20 @@ async fn the_served_document_is_the_committed_one() {
         "server/openapi.json is not what is served; ASSAY_BLESS=1 rewrites it"
     );
     assert_eq!(served["openapi"].as_str().unwrap().get(..4), Some("3.1."));
+}
+
+#[actix_web::test]
+async fn the_kinds_of_problems_are_described_as_they_are_sent() {
+    let registry = Registry::new().await;
+    let document: Value = registry.get("/openapi.json").await.expect(200).json();
+    let described: Vec<_> = document["components"]["schemas"]["ProblemKind"]["enum"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kind| kind.as_str().unwrap())
+        .collect();
+    let sent: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.uri()).collect();
+    assert_eq!(described, sent);
 }
 
 #[actix_web::test]

@@ -149,7 +149,7 @@ async fn a_second_writer_is_refused_and_the_first_goes_on() {
     let acme = registry.namespace("acme", Visibility::Public).await;
     let bytes = sample(3000);
     let id = registry.begin(&acme, &bytes).await.id.unwrap();
-    let lease = registry.state().leases.take(&id).unwrap();
+    let lease = registry.state().leases.take(&id, &acme).unwrap();
     let answer = registry
         .patch(&acme, &id, 0)
         .body(bytes.clone())

@@ -138,7 +138,7 @@ async fn stopping_waits_for_an_upload_under_way() {
         .body(reqwest::Body::wrap_stream(body));
     let sending = tokio::spawn(request.send());
     eventually("the lease is taken", async || {
-        registry.state().leases.take(&id).is_err()
+        registry.state().leases.take(&id, &acme).is_err()
     })
     .await;
     let (folder, token) = (registry.folder.clone(), registry.token.clone());

@@ -33,7 +33,7 @@ async fn idle_uploads_and_orphan_segments_go_and_blobs_stay() {
         3,
         "within the idle days nothing goes"
     );
-    let lease = registry.state().leases.take(&id).unwrap();
+    let lease = registry.state().leases.take(&id, &acme).unwrap();
     store::sweep(registry.state(), after_days(8)).await.unwrap();
     assert!(!orphan.exists());
     assert_eq!(

@@ -112,7 +112,7 @@ fn next_role(
         (None, Some(best)) => Manifest::begin(trust, best, ctx),
         (None, None) => {
             let wanted = match &ctx.request.want {
-                Want::Highest => "release".to_owned(),
+                Want::Highest => "a release".to_owned(),
                 Want::Version(version) => format!("release {version}"),
             };
             let error = TrustError::NoRelease {

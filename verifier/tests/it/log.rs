@@ -16,6 +16,11 @@ use assay_verifier::{Answer, Checked, Fetch, Resource};
 use crate::support::device::{By, Device, ROUTES, code, outcome, permit, refuse};
 use crate::support::simulator::{Simulator, draft, new_key};
 
+/// The 32 bytes of an Ed25519 key, with which its DER ends.
+fn raw(key: &SigningKey) -> [u8; 32] {
+    *key.public_key_spki_der().last_chunk().unwrap()
+}
+
 /// A log in memory, which holds what it is told to.
 #[derive(Clone)]
 struct TestLog {
@@ -49,8 +54,7 @@ impl TestLog {
     }
 
     fn named(origin: &str, key: SigningKey) -> Self {
-        let raw = hex::decode(key.tuf_key().unwrap().keyval.public).unwrap();
-        let public = VerifierKey::log(KeyName::new(origin).unwrap(), &raw.try_into().unwrap()).unwrap();
+        let public = VerifierKey::log(KeyName::new(origin).unwrap(), &raw(&key)).unwrap();
         Self {
             key,
             public,
@@ -387,11 +391,7 @@ fn the_authority_may_name_another_log_and_the_device_begins_anew_with_it() {
 fn refuses_too_few_witnesses_and_says_who_excludes_a_split_view() {
     let (mut sim, mut log) = logged();
     let witness = new_key();
-    let raw: [u8; 32] = hex::decode(witness.tuf_key().unwrap().keyval.public)
-        .unwrap()
-        .try_into()
-        .unwrap();
-    let public = VerifierKey::witness(KeyName::new("witness.example").unwrap(), &raw).unwrap();
+    let public = VerifierKey::witness(KeyName::new("witness.example").unwrap(), &raw(&witness)).unwrap();
     log.named_by(&mut sim, &[public.to_string()], 1);
     log.logged(&sim);
     let mut device = requiring(&sim, By::Bundle);

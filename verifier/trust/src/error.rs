@@ -100,7 +100,7 @@ pub enum TrustError {
         now: Timestamp,
     },
     /// No release of this description.
-    #[error("{model}: no {wanted} is listed")]
+    #[error("{model}: expected {wanted}, found none listed")]
     NoRelease {
         /// The model.
         model: ModelName,
@@ -320,7 +320,7 @@ fn advice(code: &str) -> &'static str {
              try again; if it stays, tell the namespace's authority. What is active stays active."
         }
         "no-release" => {
-            "Check the model's name and version; `assay check NAMESPACE/MODEL` shows the highest."
+            "Check the model's name and version; `assay search` and `assay releases` list what the registry says that it has."
         }
         "duplicate-key" | "shared-key" => {
             "Ask the namespace's authority to sign metadata in which each key stands once."
