@@ -15,6 +15,9 @@ pub const MAX_SNAPSHOT: u64 = 4 << 20;
 pub const MAX_TARGETS: u64 = 5 << 20;
 /// Root rotations that one run follows; more go on in the next run, from the persisted root (TUF 5.3.3).
 pub const MAX_ROOT_ROTATIONS: u32 = 64;
+/// As [`MAX_ROOT_ROTATIONS`], for a foreign repository: their clients allow 256, so that many may wait for a device that starts
+/// from an old root.
+pub const MAX_FOREIGN_ROOT_ROTATIONS: u32 = 256;
 /// Delegated roles visited in one search (TUF 5.6.7.1).
 pub const MAX_DELEGATIONS: u32 = 32;
 

@@ -10,6 +10,7 @@ use sigstore_tuf::Key;
 use sigstore_tuf::metadata::{Delegations, Root};
 
 use crate::error::TrustError;
+use crate::foreign::PKCS1;
 
 /// The roles that every root lists (TUF 4.3).
 const TOP_LEVEL: [&str; 4] = ["root", "targets", "snapshot", "timestamp"];
@@ -140,6 +141,99 @@ pub(crate) fn check_delegations(
         }
     }
     Ok(())
+}
+
+/// Checks a foreign root's keys: the four roles present, no role with two ids for one raw key.
+///
+/// A threshold that no set of keys can meet is no reason to refuse the root (TUF 5.3.4 asks for the root role's only): the role
+/// itself can then never be accepted.
+pub(crate) fn check_foreign_root(root: &Root) -> Result<(), TrustError> {
+    for name in TOP_LEVEL {
+        let role = root.role(name).ok_or_else(|| TrustError::Malformed {
+            subject: "root".into(),
+            expected: format!("the role {name}"),
+            found: "none".into(),
+        })?;
+        check_foreign_role(
+            &format!("root, role {name}"),
+            &root.keys,
+            &role.keyids,
+            role.threshold,
+        )?;
+    }
+    Ok(())
+}
+
+/// Checks a foreign role's delegations, as `check_foreign_root`; and that each says without ambiguity who may sign what.
+pub(crate) fn check_foreign_delegations(
+    delegator: &str,
+    delegations: &Delegations,
+) -> Result<(), TrustError> {
+    let mut names = BTreeSet::new();
+    for role in &delegations.roles {
+        let subject = format!("{delegator}, delegation {}", role.name);
+        let malformed = |expected: &str, found: &str| TrustError::Malformed {
+            subject: subject.clone(),
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+        };
+        // Signatures would be checked by the keys of the one, and paths and terms taken from the other.
+        if !names.insert(&role.name) {
+            return Err(malformed("one delegation of this name", "two"));
+        }
+        if TOP_LEVEL.contains(&role.name.as_str()) {
+            return Err(malformed("a name that is not a top-level role's", &role.name));
+        }
+        // TUF 4.5: exactly one of the two.
+        match (&role.paths, &role.path_hash_prefixes) {
+            (Some(_), None) | (None, Some(_)) => {}
+            (Some(_), Some(_)) => return Err(malformed("paths or path_hash_prefixes", "both")),
+            (None, None) => return Err(malformed("paths or path_hash_prefixes", "neither")),
+        }
+        check_foreign_role(&subject, &delegations.keys, &role.keyids, role.threshold)?;
+    }
+    Ok(())
+}
+
+fn check_foreign_role(
+    subject: &str,
+    keys: &BTreeMap<String, Key>,
+    ids: &[String],
+    threshold: usize,
+) -> Result<(), TrustError> {
+    if threshold == 0 {
+        return Err(TrustError::Malformed {
+            subject: subject.to_owned(),
+            expected: "a threshold of at least 1".into(),
+            found: "0".into(),
+        });
+    }
+    let ids: BTreeSet<&String> = ids.iter().collect();
+    let keys: Vec<_> = ids
+        .into_iter()
+        .filter_map(|id| Some((id, comparable(keys.get(id)?))))
+        .collect();
+    distinct(subject, keys.iter().map(|(id, key)| (*id, key)))?;
+    Ok(())
+}
+
+/// A key in a form that [`raw`] reads: an RSA key is the same key under either of its schemes.
+fn comparable(key: &Key) -> Key {
+    let mut key = key.clone();
+    if key.scheme == PKCS1 {
+        "rsassa-pss-sha256".clone_into(&mut key.scheme);
+    }
+    key
+}
+
+/// As [`online_keys_rotated`], for a foreign repository.
+pub(crate) fn foreign_online_keys_rotated(old: &Root, new: &Root) -> bool {
+    let with_comparable_keys = |root: &Root| {
+        let mut root = root.clone();
+        root.keys.values_mut().for_each(|key| *key = comparable(key));
+        root
+    };
+    online_keys_rotated(&with_comparable_keys(old), &with_comparable_keys(new))
 }
 
 /// Whether a key that signed timestamps or snapshots under `old` no longer does under `new` (TUF 5.3.11).

@@ -8,8 +8,10 @@
 //! | [`pin`] | what a device knows a namespace by, and what it persists |
 //! | [`keys`] | one raw key never counts twice, and no key of a top-level role serves another role |
 //! | [`binding`] | `x-assay`: whose role a file is |
+//! | [`rules`] | Assay's rules, or TUF's alone for foreign repositories |
 //! | [`workflow`] | the order of the steps, floors that a half-finished refresh cannot erase, fast-forward recovery |
 //! | [`releases`] | finding a release: delegation search, order, epochs |
+//! | [`foreign`] | what a foreign repository's files and targets are called, and the search through nested delegations |
 //! | [`error`] | refusals with stage, expected and found |
 
 #![cfg_attr(
@@ -24,11 +26,14 @@
 
 pub mod binding;
 pub mod error;
+pub mod foreign;
 pub mod keys;
 pub mod pin;
 pub mod releases;
+pub mod rules;
 pub mod workflow;
 
 pub use error::TrustError;
 pub use pin::{DeviceState, Pin};
+pub use rules::{Assay, Plain, Rules};
 pub use workflow::{AwaitSnapshot, AwaitTargets, AwaitTimestamp, Failure, Refreshed, Roots};

@@ -10,6 +10,7 @@ use sigstore_tuf::TrustedMetadataSet;
 
 use crate::error::TrustError;
 use crate::keys;
+use crate::rules::TrustedSet;
 
 /// What a device knows a namespace by: learned out of band, or on first use where the owner allowed that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,10 +67,35 @@ impl DeviceState {
             });
         }
         let text = utf8(root, "1.root.json")?;
-        check_root(root, Some(1))?;
+        let set: TrustedMetadataSet = load_root(root)?;
+        keys::check_root(set.root())?;
+        if set.root().version != 1 {
+            return Err(TrustError::Version {
+                subject: "root".into(),
+                expected: 1,
+                found: set.root().version,
+            });
+        }
         Ok(Self {
             v: 1,
             root: text,
+            timestamp: None,
+            snapshot: None,
+            snapshot_timestamp: None,
+            floors: BTreeMap::new(),
+            log: None,
+        })
+    }
+
+    /// The state of a device that has just learned a foreign repository, by a root that its owner trusts. Its version is any
+    /// (TUF 5.1), and it is judged when the state is opened.
+    ///
+    /// # Errors
+    /// The bytes are not text.
+    pub fn foreign(root: &[u8]) -> Result<Self, TrustError> {
+        Ok(Self {
+            v: 1,
+            root: utf8(root, "root.json")?,
             timestamp: None,
             snapshot: None,
             snapshot_timestamp: None,
@@ -86,21 +112,12 @@ impl DeviceState {
 }
 
 /// Reads a root that is judged by its own keys only: a pinned one, or one that the device persisted.
-pub(crate) fn check_root(bytes: &[u8], version: Option<u64>) -> Result<TrustedMetadataSet, TrustError> {
+pub(crate) fn load_root<S: TrustedSet>(bytes: &[u8]) -> Result<S, TrustError> {
     assay_provenance::crypto::install().map_err(|e| TrustError::Provider(e.to_string()))?;
     if bytes.len() as u64 > limits::MAX_ROOT {
         return Err(TrustError::too_long("root", limits::MAX_ROOT, bytes.len()));
     }
-    let set = TrustedMetadataSet::from_root(bytes).map_err(|e| TrustError::tuf("root", e))?;
-    keys::check_root(set.root())?;
-    match version {
-        Some(expected) if set.root().version != expected => Err(TrustError::Version {
-            subject: "root".into(),
-            expected,
-            found: set.root().version,
-        }),
-        _ => Ok(set),
-    }
+    S::from_root(bytes).map_err(|e| TrustError::tuf("root", e))
 }
 
 pub(crate) fn utf8(bytes: &[u8], subject: &str) -> Result<String, TrustError> {

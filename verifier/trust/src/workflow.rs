@@ -6,19 +6,18 @@ use assay_log::LogState;
 use assay_provenance::crypto::sha256;
 use assay_schema::{Sha256Digest, limits};
 use jiff::{SignedDuration, Timestamp};
-use sigstore_tuf::TrustedMetadataSet;
 use sigstore_tuf::metadata::{MetaFile, Targets};
 
 use crate::binding;
 use crate::error::TrustError;
-use crate::keys;
-use crate::pin::{DeviceState, Pin, check_root, utf8};
+use crate::pin::{DeviceState, Pin, load_root, utf8};
+use crate::rules::{Assay, Plain, Rules, TrustedSet as _, unpinned};
 
 /// What every state holds.
 #[derive(Debug, Clone)]
-pub(crate) struct Core {
-    pub(crate) identity: Sha256Digest,
-    pub(crate) set: TrustedMetadataSet,
+pub(crate) struct Core<R: Rules> {
+    pub(crate) rules: R,
+    pub(crate) set: R::Set,
     pub(crate) state: DeviceState,
     pub(crate) now: Timestamp,
 }
@@ -32,12 +31,12 @@ pub struct Failure {
     pub state: DeviceState,
 }
 
-type Step<T> = Result<T, Box<Failure>>;
+pub(crate) type Step<T> = Result<T, Box<Failure>>;
 
-impl Core {
+impl<R: Rules> Core<R> {
     /// The time by which `sigstore-tuf` judges expiry. It lets metadata pass at the very instant of its expiry, which must be
     /// higher than the time of the update (TUF 5.3.10, 5.4.4, 5.5.6, 5.6.5).
-    fn judged(&self) -> Timestamp {
+    pub(crate) fn judged(&self) -> Timestamp {
         let instant = SignedDuration::from_nanos(1);
         self.now.checked_add(instant).unwrap_or(self.now)
     }
@@ -52,8 +51,8 @@ impl Core {
 
 /// Following root rotations (TUF 5.3).
 #[derive(Debug, Clone)]
-pub struct Roots {
-    core: Core,
+pub struct Roots<R: Rules = Assay> {
+    pub(crate) core: Core<R>,
     rotations: u32,
 }
 
@@ -64,6 +63,32 @@ impl Roots {
     /// The state is not this pin's, or damaged.
     pub fn open(pin: &Pin, state: DeviceState, now: Timestamp) -> Step<Self> {
         let identity = pin.identity;
+        let roots = Self::begin(Assay { identity }, state, now)?;
+        let found = sha256(roots.core.state.root.as_bytes());
+        // Later roots are tied to the first by signatures that were checked when they were persisted.
+        if roots.version() == 1 && found != identity {
+            let error = TrustError::Identity {
+                expected: identity,
+                found,
+            };
+            return roots.core.fail(error);
+        }
+        Ok(roots)
+    }
+}
+
+impl Roots<Plain> {
+    /// Begins with the persisted root of a foreign repository, which is followed by TUF's rules alone (TUF 5.2).
+    ///
+    /// # Errors
+    /// The state is damaged.
+    pub fn open_plain(state: DeviceState, now: Timestamp) -> Step<Self> {
+        Self::begin(Plain::new(), state, now)
+    }
+}
+
+impl<R: Rules> Roots<R> {
+    fn begin(rules: R, state: DeviceState, now: Timestamp) -> Step<Self> {
         if state.v != 1 {
             let error = TrustError::Version {
                 subject: "the device's state".into(),
@@ -72,27 +97,20 @@ impl Roots {
             };
             return Err(Box::new(Failure { error, state }));
         }
-        match check_root(state.root.as_bytes(), None) {
-            Ok(set) => {
-                let found = sha256(state.root.as_bytes());
-                // Later roots are tied to the first by signatures that were checked when they were persisted.
-                if set.root().version == 1 && found != identity {
-                    let error = TrustError::Identity {
-                        expected: identity,
-                        found,
-                    };
-                    return Err(Box::new(Failure { error, state }));
-                }
-                Ok(Self {
-                    core: Core {
-                        identity,
-                        set,
-                        state,
-                        now,
-                    },
-                    rotations: 0,
-                })
-            }
+        let loaded = load_root::<R::Set>(state.root.as_bytes()).and_then(|set| {
+            rules.root(set.root())?;
+            Ok(set)
+        });
+        match loaded {
+            Ok(set) => Ok(Self {
+                core: Core {
+                    rules,
+                    set,
+                    state,
+                    now,
+                },
+                rotations: 0,
+            }),
             Err(error) => Err(Box::new(Failure { error, state })),
         }
     }
@@ -104,7 +122,7 @@ impl Roots {
 
     /// The version to ask for next; `None` when this run has followed as many as it may (TUF 5.3.3). The next run goes on.
     pub fn next_version(&self) -> Option<u64> {
-        (self.rotations < limits::MAX_ROOT_ROTATIONS)
+        (self.rotations < R::MAX_ROOT_ROTATIONS)
             .then(|| self.version().checked_add(1))
             .flatten()
     }
@@ -130,13 +148,17 @@ impl Roots {
         let text = match set
             .update_root(bytes)
             .map_err(|e| TrustError::tuf(&subject, e))
-            .and_then(|()| keys::check_root(set.root()))
+            .and_then(|()| self.core.rules.root(set.root()))
             .and_then(|()| utf8(bytes, &subject))
         {
             Ok(text) => text,
             Err(error) => return self.core.fail(error),
         };
-        if keys::online_keys_rotated(self.core.set.root(), set.root()) {
+        if self
+            .core
+            .rules
+            .online_keys_rotated(self.core.set.root(), set.root())
+        {
             // TUF 5.3.11: recovery from a fast-forward attack. Both files go at once, in the same persisted state as the root.
             self.core.state.timestamp = None;
             self.core.state.snapshot = None;
@@ -152,7 +174,7 @@ impl Roots {
     ///
     /// # Errors
     /// The root has expired.
-    pub fn finish(mut self) -> Step<AwaitTimestamp> {
+    pub fn finish(mut self) -> Step<AwaitTimestamp<R>> {
         let now = self.core.now;
         if self.core.set.check_root_expired(self.core.judged()).is_err() {
             let expires = self.core.set.root().expires;
@@ -169,7 +191,7 @@ impl Roots {
 
 /// Loads persisted timestamp and snapshot as floors. Expired ones still are floors (TUF 5.4.3, 5.5.5); ones that the present
 /// root's keys did not sign are none. The lowest time keeps `sigstore-tuf` from judging their expiry here.
-fn load_floors(core: &mut Core) {
+fn load_floors<R: Rules>(core: &mut Core<R>) {
     let (lowest, set, state) = (Timestamp::MIN, &mut core.set, &core.state);
     let named_by = state.snapshot_timestamp.as_ref().or(state.timestamp.as_ref());
     if let (Some(timestamp), Some(snapshot)) = (named_by, &state.snapshot)
@@ -185,11 +207,11 @@ fn load_floors(core: &mut Core) {
 
 /// The roots are settled; the timestamp is next (TUF 5.4).
 #[derive(Debug, Clone)]
-pub struct AwaitTimestamp {
-    core: Core,
+pub struct AwaitTimestamp<R: Rules = Assay> {
+    pub(crate) core: Core<R>,
 }
 
-impl AwaitTimestamp {
+impl<R: Rules> AwaitTimestamp<R> {
     /// The trusted root's version.
     pub fn root_version(&self) -> u64 {
         self.core.set.root().version
@@ -219,7 +241,7 @@ impl AwaitTimestamp {
     ///
     /// # Errors
     /// It is not that.
-    pub fn accept(mut self, bytes: &[u8]) -> Step<AwaitSnapshot> {
+    pub fn accept(mut self, bytes: &[u8]) -> Step<AwaitSnapshot<R>> {
         if bytes.len() as u64 > limits::MAX_TIMESTAMP {
             return self.core.fail(TrustError::too_long(
                 "timestamp",
@@ -241,13 +263,9 @@ impl AwaitTimestamp {
             }
             Err(error) => return self.core.fail(with_time("timestamp", error, now)),
         }
-        let checked = set.timestamp().map_or(Ok(()), |timestamp| {
-            binding::check(&timestamp.extra, &self.core.identity, "timestamp")?;
-            match timestamp.snapshot_meta() {
-                Some(meta) => pinned("timestamp", "snapshot.json", meta),
-                None => Err(unpinned("timestamp", "snapshot.json")),
-            }
-        });
+        let checked = set
+            .timestamp()
+            .map_or(Ok(()), |timestamp| self.core.rules.timestamp(timestamp));
         let text = match checked.and_then(|()| utf8(bytes, "timestamp")) {
             Ok(text) => text,
             Err(error) => return self.core.fail(error),
@@ -262,31 +280,11 @@ impl AwaitTimestamp {
     }
 }
 
-fn with_time(subject: &str, error: sigstore_tuf::Error, now: Timestamp) -> TrustError {
+pub(crate) fn with_time(subject: &str, error: sigstore_tuf::Error, now: Timestamp) -> TrustError {
     match error {
         sigstore_tuf::Error::Expired { role, expires } => TrustError::Expired { role, expires, now },
         other => TrustError::tuf(subject, other),
     }
-}
-
-fn unpinned(by: &str, file: &str) -> TrustError {
-    TrustError::Malformed {
-        subject: by.to_owned(),
-        expected: format!("length and SHA-256 of {file}"),
-        found: "none".to_owned(),
-    }
-}
-
-fn pinned(by: &str, file: &str, meta: &MetaFile) -> Result<(), TrustError> {
-    let hashed = meta
-        .hashes
-        .as_ref()
-        .and_then(|h| h.get("sha256"))
-        .and_then(|h| h.parse::<Sha256Digest>().ok());
-    if meta.length.is_none() || hashed.is_none() {
-        return Err(unpinned(by, file));
-    }
-    Ok(())
 }
 
 /// What a file pinned by another must be.
@@ -334,16 +332,11 @@ impl Pinned {
 
 /// The timestamp is settled; the snapshot that it names is next (TUF 5.5).
 #[derive(Debug, Clone)]
-pub struct AwaitSnapshot {
-    core: Core,
+pub struct AwaitSnapshot<R: Rules = Assay> {
+    pub(crate) core: Core<R>,
 }
 
 impl AwaitSnapshot {
-    /// The trusted timestamp's version and expiry.
-    pub fn timestamp(&self) -> Option<(u64, Timestamp)> {
-        self.core.set.timestamp().map(|t| (t.version, t.expires))
-    }
-
     /// The snapshot to get.
     ///
     /// # Errors
@@ -351,6 +344,13 @@ impl AwaitSnapshot {
     pub fn wanted(&self) -> Result<Pinned, TrustError> {
         let meta = self.core.set.timestamp().and_then(|t| t.snapshot_meta());
         Pinned::of("snapshot", meta, limits::MAX_SNAPSHOT)
+    }
+}
+
+impl<R: Rules> AwaitSnapshot<R> {
+    /// The trusted timestamp's version and expiry.
+    pub fn timestamp(&self) -> Option<(u64, Timestamp)> {
+        self.core.set.timestamp().map(|t| (t.version, t.expires))
     }
 
     /// The persisted snapshot, which may be the one that is wanted.
@@ -373,19 +373,15 @@ impl AwaitSnapshot {
     ///
     /// # Errors
     /// It is not that.
-    pub fn accept(mut self, bytes: &[u8]) -> Step<AwaitTargets> {
+    pub fn accept(mut self, bytes: &[u8]) -> Step<AwaitTargets<R>> {
         let now = self.core.now;
         let mut set = self.core.set.clone();
         if let Err(error) = set.update_snapshot(bytes, self.core.judged()) {
             return self.core.fail(with_time("snapshot", error, now));
         }
-        let checked = set.snapshot().map_or(Ok(()), |snapshot| {
-            binding::check(&snapshot.extra, &self.core.identity, "snapshot")?;
-            snapshot
-                .meta
-                .iter()
-                .try_for_each(|(file, meta)| pinned("snapshot", file, meta))
-        });
+        let checked = set
+            .snapshot()
+            .map_or(Ok(()), |snapshot| self.core.rules.snapshot(snapshot));
         match checked.and_then(|()| utf8(bytes, "snapshot")) {
             Ok(text) => {
                 self.core.state.snapshot = Some(text);
@@ -400,16 +396,11 @@ impl AwaitSnapshot {
 
 /// The snapshot is settled; the top-level targets are next (TUF 5.6).
 #[derive(Debug, Clone)]
-pub struct AwaitTargets {
-    core: Core,
+pub struct AwaitTargets<R: Rules = Assay> {
+    pub(crate) core: Core<R>,
 }
 
 impl AwaitTargets {
-    /// The trusted snapshot's version and expiry.
-    pub fn snapshot(&self) -> Option<(u64, Timestamp)> {
-        self.core.set.snapshot().map(|s| (s.version, s.expires))
-    }
-
     /// The targets file to get.
     ///
     /// # Errors
@@ -417,6 +408,13 @@ impl AwaitTargets {
     pub fn wanted(&self) -> Result<Pinned, TrustError> {
         let meta = self.core.set.snapshot().and_then(|s| s.meta.get("targets.json"));
         Pinned::of("targets", meta, limits::MAX_TARGETS)
+    }
+}
+
+impl<R: Rules> AwaitTargets<R> {
+    /// The trusted snapshot's version and expiry.
+    pub fn snapshot(&self) -> Option<(u64, Timestamp)> {
+        self.core.set.snapshot().map(|s| (s.version, s.expires))
     }
 
     /// The state to persist.
@@ -434,18 +432,15 @@ impl AwaitTargets {
     ///
     /// # Errors
     /// It is not that.
-    pub fn accept(mut self, bytes: &[u8]) -> Step<Refreshed> {
+    pub fn accept(mut self, bytes: &[u8]) -> Step<Refreshed<R>> {
         let (now, judged) = (self.core.now, self.core.judged());
         let checked = match self.core.set.update_targets(bytes, judged) {
-            Ok(targets) => check_targets(&self.core.identity, "targets", targets),
+            Ok(()) => Ok(()),
             Err(error) => Err(with_time("targets", error, now)),
         };
         let checked = checked.and_then(|()| match self.core.set.targets_role("targets") {
-            Some(Targets {
-                delegations: Some(delegations),
-                ..
-            }) => keys::check_delegations(self.core.set.root(), "targets", delegations),
-            _ => Ok(()),
+            Some(targets) => self.core.rules.targets(self.core.set.root(), "targets", targets),
+            None => Ok(()),
         });
         match checked {
             Ok(()) => Ok(Refreshed { core: self.core }),
@@ -454,21 +449,13 @@ impl AwaitTargets {
     }
 }
 
-pub(crate) fn check_targets(
-    identity: &Sha256Digest,
-    role: &str,
-    targets: &Targets,
-) -> Result<(), TrustError> {
-    binding::check(&targets.extra, identity, role)
-}
-
 /// All top-level roles are settled: releases can be looked for.
 #[derive(Debug, Clone)]
-pub struct Refreshed {
-    pub(crate) core: Core,
+pub struct Refreshed<R: Rules = Assay> {
+    pub(crate) core: Core<R>,
 }
 
-impl Refreshed {
+impl<R: Rules> Refreshed<R> {
     /// The state to persist.
     pub fn state(&self) -> &DeviceState {
         &self.core.state
@@ -495,7 +482,9 @@ impl Refreshed {
     pub fn targets(&self) -> Option<&Targets> {
         self.core.set.targets_role("targets")
     }
+}
 
+impl Refreshed {
     /// The delegated role's file to get; `None` if the snapshot does not name it, so that it is not part of the repository.
     ///
     /// # Errors
@@ -519,13 +508,14 @@ impl Refreshed {
     /// It is not that.
     pub fn accept_role(mut self, role: &str, bytes: &[u8]) -> Step<Self> {
         let (now, judged) = (self.core.now, self.core.judged());
+        let identity = &self.core.rules.identity;
         let checked = match self
             .core
             .set
             .update_delegated_targets(bytes, role, "targets", judged)
         {
             Ok(targets) => {
-                check_targets(&self.core.identity, role, targets).and_then(|()| match &targets.delegations {
+                binding::check(&targets.extra, identity, role).and_then(|()| match &targets.delegations {
                     // A model's role signs manifests; it hands nothing on.
                     Some(d) if !d.roles.is_empty() => Err(TrustError::Malformed {
                         subject: role.to_owned(),

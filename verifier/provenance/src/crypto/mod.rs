@@ -12,7 +12,8 @@ mod rsa;
 
 use std::sync::OnceLock;
 
-use sigstore_crypto::{install_default_provider, try_default_provider};
+use sigstore_crypto::{SigningScheme, VerificationKey, install_default_provider, try_default_provider};
+use sigstore_types::{DerPublicKey, SignatureBytes};
 
 pub use hash::{Sha256, sha256};
 pub use provider::RustCrypto;
@@ -50,4 +51,14 @@ pub fn install() -> Result<(), CryptoError> {
             Err(_) => known_answers::check(try_default_provider().ok_or(CryptoError::NoProvider)?),
         })
         .clone()
+}
+
+/// Whether `signature` is an RSA PKCS#1 v1.5 one with SHA-256 over `data`, by the key of this PEM: a scheme of foreign TUF
+/// repositories (`rsa-pkcs1v15-sha256`) that `sigstore-tuf` does not read. [`install`] must have been called.
+pub fn verify_rsa_pkcs1_sha256(pem: &str, data: &[u8], signature: &[u8]) -> bool {
+    let Ok(der) = DerPublicKey::from_pem(pem.trim()) else {
+        return false;
+    };
+    VerificationKey::from_spki_with_scheme(&der, SigningScheme::RsaPkcs1Sha256)
+        .is_ok_and(|key| key.verify(data, &SignatureBytes::new(signature.to_vec())).is_ok())
 }
