@@ -4,6 +4,7 @@ use assay_schema::Sha256Digest;
 use assay_schema::api::{CreateNamespace, OnlineKeys, Visibility};
 use assay_schema::canonical::{self, JsonError};
 use assay_schema::limits::{MAX_INLINE_TARGET, MAX_TRUST_TARGET};
+use assay_schema::log::{self, LogTrust};
 use assay_schema::signers::{SIGSTORE_ROOT_TARGET, Signer, SignerIdentity, Signers, TARGET};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -33,6 +34,8 @@ pub struct NewNamespace<'a> {
     pub signers: &'a Signers,
     /// The Sigstore trusted root (JSON), if a signer is known by a Sigstore identity.
     pub sigstore_root: Option<&'a str>,
+    /// The transparency log that every state of the namespace must be in, if it names one.
+    pub log: Option<&'a LogTrust>,
     /// Who may read it.
     pub visibility: Visibility,
     /// The time from which expiry counts.
@@ -57,6 +60,9 @@ pub enum NamespaceError {
     /// The permitted signers cannot be written.
     #[error("trust/signers.json: {0}")]
     Signers(#[from] JsonError),
+    /// The log cannot be written.
+    #[error("trust/log.json: {0}")]
+    Log(#[source] JsonError),
     /// A signer that no verifier could use.
     #[error("trust/signers.json: signer {name:?}: expected {expected}, found {found}")]
     Signer {
@@ -99,6 +105,12 @@ pub fn create_namespace(new: &NewNamespace<'_>) -> Result<CreatedNamespace, Name
     if let Some(text) = new.sigstore_root {
         targets.set_target(SIGSTORE_ROOT_TARGET, &trust_target(SIGSTORE_ROOT_TARGET, text)?)?;
         blobs.push(text.to_owned());
+    }
+    if let Some(trust) = new.log {
+        let text = canonical::document(trust).map_err(NamespaceError::Log)?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        targets.set_target(log::TARGET, &trust_target(log::TARGET, &text)?)?;
+        blobs.push(text);
     }
     let targets = targets.sign(new.targets_signers, Some(new.targets))?;
     let body = CreateNamespace {

@@ -37,6 +37,7 @@ fn create(
         online: &keys.online(),
         signers: &keys.signers(),
         sigstore_root,
+        log: None,
         visibility: Visibility::Private,
         now: now(),
     })

@@ -56,6 +56,13 @@ fn a_release_travels_from_publisher_to_device_and_is_used_offline() {
     let unchanged = world.run(["check", "acme/minilm", "--json"]).exits(DONE).json();
     assert_eq!(unchanged["requests"], 1, "{unchanged}");
     world.run(["check", "acme/minilm@1.0.0", "--static"]).exits(DONE);
+    let logged = world
+        .run(["check", "acme/minilm", "--require", "log", "--json"])
+        .exits(DONE)
+        .json();
+    let stages = logged["verdict"]["stages"].as_array().unwrap();
+    let log = stages.iter().find(|stage| stage["stage"] == "log").unwrap();
+    assert_eq!(log["outcome"], "passed", "{log}");
     world.run(["check", "acme/minilm@9.9.9"]).exits(NOT_FOUND);
     world.run(["path", "acme/minilm"]).exits(NOT_FOUND);
     let not_here = world.run(["verify", &model, "acme/minilm"]).exits(NOT_FOUND);
@@ -64,7 +71,10 @@ fn a_release_travels_from_publisher_to_device_and_is_used_offline() {
         .run(["verify", &model, "acme/minilm@1.0.0", "--online"])
         .exits(DONE);
 
-    let pulled = world.run(["pull", "acme/minilm", "--json"]).exits(DONE).json();
+    let pulled = world
+        .run(["pull", "acme/minilm", "--require", "log", "--json"])
+        .exits(DONE)
+        .json();
     let path = PathBuf::from(pulled["path"].as_str().unwrap());
     assert_eq!(std::fs::read(path.join("weights.bin")).unwrap(), weights(1));
     assert_eq!(

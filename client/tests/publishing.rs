@@ -185,6 +185,7 @@ fn a_namespace_is_created_once() {
         signer: "acme models".into(),
         other_signers: Vec::new(),
         sigstore_root: None,
+        log: true,
         visibility: assay_schema::api::Visibility::Public,
     };
     let taken = publisher.create_namespace(&terms, now());
@@ -214,6 +215,7 @@ fn a_creation_that_was_not_finished_goes_on_only_as_it_was_signed() {
         signer: signer.into(),
         other_signers: others,
         sigstore_root: None,
+        log: true,
         visibility,
     };
     let lab = Signer {

@@ -294,6 +294,19 @@ pub struct CreateToken {
     pub expires: Option<Timestamp>,
 }
 
+/// The registry's transparency log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogInfo {
+    /// Its unique name.
+    pub origin: String,
+    /// Its key as a C2SP verifier key, for `trust/log.json`.
+    pub key: String,
+    /// The size of the newest published checkpoint, which `/log/checkpoint` shows.
+    pub size: u64,
+}
+
 /// A token without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]

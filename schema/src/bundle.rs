@@ -29,6 +29,22 @@ pub struct CheckBundle {
     /// Targets: the release manifest, and `trust/*` where they are not inline.
     #[serde(default)]
     pub blobs: Vec<BundledBlob>,
+    /// The snapshot's place in the transparency log, where the namespace names one and the snapshot is in it by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogPart>,
+}
+
+/// Proof that a snapshot is in the transparency log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogPart {
+    /// A `c2sp.org/tlog-proof@v1` file: the snapshot's leaf in the first checkpoint that covers it. It never changes.
+    pub proof: String,
+    /// The consistency proof (RFC 9162 section 2.1.4) between the size that the device named and the proof's checkpoint, whichever
+    /// is smaller first; `None` where no size was named or the registry never published one of that size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<Vec<Sha256Digest>>,
 }
 
 /// A delegated role's metadata.

@@ -22,6 +22,7 @@ pub mod canonical;
 pub mod chunk;
 pub mod digest;
 pub mod limits;
+pub mod log;
 pub mod manifest;
 pub mod name;
 pub mod order;

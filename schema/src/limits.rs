@@ -69,3 +69,36 @@ pub const BLOCK: u64 = 100;
 
 /// Unix seconds of 2026-11-01: a clock before this is wrong, because this software did not exist then.
 pub const EARLIEST_CREDIBLE_TIME: i64 = 1_793_491_200;
+
+/// Leaves of a transparency log: sizes and indexes stay exact in every JSON reader.
+pub const MAX_LOG_SIZE: u64 = MAX_INTEGER;
+/// An entry of a transparency log (tlog-tiles: a 16-bit length).
+pub const MAX_LOG_ENTRY: usize = u16::MAX as usize;
+/// Hashes of a full tile, and entries of a full bundle (tlog-tiles).
+pub const LOG_TILE_WIDTH: u16 = 256;
+/// A full tile of hashes.
+pub const LOG_TILE_BYTES: usize = LOG_TILE_WIDTH as usize * 32;
+/// A full bundle of the longest entries.
+pub const MAX_LOG_BUNDLE: usize = LOG_TILE_WIDTH as usize * (2 + MAX_LOG_ENTRY);
+/// Hashes of an inclusion or consistency proof (tlog-witness).
+pub const MAX_LOG_PROOF: usize = 63;
+/// A signed note. Sixteen signatures of the largest post-quantum kind fit (signed-note).
+pub const MAX_NOTE: usize = 128 << 10;
+/// Signatures of a note: a log's and its witnesses', and some of strangers.
+pub const MAX_NOTE_SIGNATURES: usize = 64;
+/// Bytes of a note key's name and of a checkpoint's origin (tlog-cosignature: an 8-bit length).
+pub const MAX_NOTE_NAME: usize = 255;
+/// A verifier key in text: a name, eight digits and the base64 of an ML-DSA-44 key.
+pub const MAX_NOTE_KEY: usize = MAX_NOTE_NAME + 10 + 1752;
+/// Witnesses of one policy.
+pub const MAX_WITNESSES: usize = 32;
+/// Opaque bytes that a `tlog-proof` may carry.
+pub const MAX_LOG_PROOF_EXTRA: usize = 8 << 10;
+/// A `tlog-proof` file: its checkpoint, its hashes, its extra data in base64, and two short lines.
+pub const MAX_LOG_PROOF_FILE: usize = MAX_NOTE + MAX_LOG_PROOF * 45 + MAX_LOG_PROOF_EXTRA / 3 * 4 + 128;
+/// A proof as the API hands it out: a `tlog-proof` file as a JSON string, and the hashes of a consistency proof.
+pub const MAX_LOG_PART: u64 = 2 * MAX_LOG_PROOF_FILE as u64 + MAX_LOG_PROOF as u64 * 67 + 64;
+/// The body of an `add-checkpoint` request: a checkpoint, a proof, and a short line.
+pub const MAX_ADD_CHECKPOINT: usize = MAX_NOTE + MAX_LOG_PROOF * 45 + 64;
+/// What a witness may answer: its signature lines.
+pub const MAX_WITNESS_ANSWER: usize = 32 << 10;

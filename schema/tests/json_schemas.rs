@@ -10,9 +10,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use assay_schema::api::{
-    CreateNamespace, CreateToken, ModelInfo, NamespaceInfo, NewToken, OnlineKeys, Page, Publication,
+    CreateNamespace, CreateToken, LogInfo, ModelInfo, NamespaceInfo, NewToken, OnlineKeys, Page, Publication,
     Published, ReleaseInfo, SearchHit, StartUpload, TokenInfo, UploadInfo,
 };
+use assay_schema::bundle::LogPart;
+use assay_schema::log::LogTrust;
 use assay_schema::problem::Problem;
 use assay_schema::signers::Signers;
 use assay_schema::status::Status;
@@ -24,6 +26,9 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("release-manifest", schema_for!(ReleaseManifest)),
         ("check-bundle", schema_for!(CheckBundle)),
         ("verdict", schema_for!(Verdict)),
+        ("log", schema_for!(LogTrust)),
+        ("log-info", schema_for!(LogInfo)),
+        ("log-part", schema_for!(LogPart)),
         ("signers", schema_for!(Signers)),
         ("status", schema_for!(Status)),
         ("problem", schema_for!(Problem)),

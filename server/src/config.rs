@@ -59,6 +59,8 @@ pub struct Config {
     pub shutdown: ShutdownConfig,
     /// Logs.
     pub log: LogConfig,
+    /// The transparency log.
+    pub transparency: TransparencyConfig,
     /// Faults on purpose.
     #[cfg(feature = "crash-points")]
     pub testing: TestingConfig,
@@ -212,6 +214,26 @@ impl Default for LogConfig {
     }
 }
 
+/// `[transparency]`: the transparency log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransparencyConfig {
+    /// The log's unique name, for ever: a host and path that are the operator's, without scheme. Without it the name follows from the
+    /// log's key.
+    pub origin: Option<String>,
+    /// Milliseconds between two batches.
+    pub batch_millis: u64,
+}
+
+impl Default for TransparencyConfig {
+    fn default() -> Self {
+        Self {
+            origin: None,
+            batch_millis: 200,
+        }
+    }
+}
+
 /// `[testing]`: there only when built for tests.
 #[cfg(feature = "crash-points")]
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -234,6 +256,7 @@ struct File {
     signing: SigningSection,
     shutdown: ShutdownConfig,
     log: LogConfig,
+    transparency: TransparencyConfig,
     #[cfg(feature = "crash-points")]
     testing: TestingConfig,
 }
@@ -380,6 +403,7 @@ impl Config {
             )?,
             check: positive("signing.check_seconds", file.signing.check_seconds)?,
         };
+        positive("transparency.batch_millis", file.transparency.batch_millis)?;
         positive("uploads.idle_days", u64::from(file.uploads.idle_days))?;
         positive("uploads.sweep_seconds", file.uploads.sweep_seconds)?;
         positive("uploads.concurrent", file.uploads.concurrent as u64)?;
@@ -420,6 +444,7 @@ impl Config {
             signing,
             shutdown: file.shutdown,
             log: file.log,
+            transparency: file.transparency,
             #[cfg(feature = "crash-points")]
             testing: file.testing,
         })
@@ -530,6 +555,7 @@ mod tests {
         for (text, key) in [
             ("[rate]\naddress_burst = 0", "rate.address_burst"),
             ("[uploads]\nidle_days = 0", "uploads.idle_days"),
+            ("[transparency]\nbatch_millis = 0", "transparency.batch_millis"),
             ("[requests]\nbody_idle_seconds = 0", "requests.body_idle_seconds"),
             ("[uploads]\nmax_size = 4398046511105", "uploads.max_size"),
             ("[storage]\nurl = 'no url'", "storage.url"),

@@ -5,6 +5,7 @@
 //! | [`store`] | room: uploads and blobs |
 //! | [`publish`] | room: namespaces, candidates, metadata, online signing |
 //! | [`distribute`] | room: what devices fetch |
+//! | [`log`] | room: the transparency log |
 //! | [`persistence`] | the only place that queries the database |
 //! | [`blobs`] | the only place that touches the object store |
 //! | [`auth`] | tokens and who may do what |
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod config;
 pub mod distribute;
 pub mod health;
+pub mod log;
 pub mod metadata;
 pub mod openapi;
 pub mod page;
@@ -39,6 +41,7 @@ pub mod problem;
 pub mod publish;
 pub mod rate;
 pub mod run;
+pub mod seal;
 pub mod state;
 pub mod steps;
 pub mod store;
@@ -55,6 +58,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
     store::configure(cfg);
     publish::configure(cfg);
     distribute::configure(cfg);
+    log::configure(cfg);
     openapi::configure(cfg);
     // Paths that two rooms share: one writes, one reads.
     cfg.service(

@@ -10,7 +10,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::problem::{ApiError, ApiResult};
-use crate::{distribute, publish};
+use crate::{distribute, log, publish};
 
 /// Wires the path.
 pub fn configure(cfg: &mut ServiceConfig) {
@@ -42,6 +42,10 @@ pub fn configure(cfg: &mut ServiceConfig) {
         distribute::blobs::blob,
         distribute::tuf::metadata,
         distribute::tuf::target,
+        log::handlers::info,
+        log::handlers::checkpoint,
+        log::handlers::tile,
+        log::handlers::proof,
         uploads::start_upload,
         uploads::get_upload,
         uploads::append_upload,
@@ -56,6 +60,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
         (name = "publish", description = "Namespaces, candidates, metadata"),
         (name = "store", description = "Resumable uploads by digest"),
         (name = "distribute", description = "What devices and people fetch"),
+        (name = "log", description = "The transparency log, as C2SP tlog-tiles"),
         (name = "tokens", description = "API tokens"),
         (name = "health", description = "For whoever runs the registry"),
     ),

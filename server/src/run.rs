@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigError};
 use crate::problem::{self, ApiError};
 use crate::rate::{self, Limits};
 use crate::state::{AppState, LOCK, StartError};
-use crate::{access, auth, publish, store};
+use crate::{access, auth, log, publish, store};
 
 /// How often clients that ask no more are forgotten.
 const FORGET: Duration = Duration::from_secs(60);
@@ -45,6 +45,9 @@ pub enum RunError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The transparency log.
+    #[error(transparent)]
+    Log(#[from] log::LogError),
     /// What rooms do when they start.
     #[error("cannot start: {0}")]
     Room(#[from] ApiError),
@@ -68,6 +71,8 @@ pub struct Running {
 /// # Errors
 /// The address is taken or not this machine's, or a room cannot start.
 pub async fn start(state: AppState) -> Result<Running, RunError> {
+    // Nothing is served by a registry that would show another history than before.
+    log::sequence::prepare(&state).await?;
     let limits = Limits::new(&state.config.rate);
     let (data, shared) = (Data::new(state.clone()), Data::new(limits.clone()));
     let address = state.config.listen;
@@ -100,6 +105,7 @@ pub async fn start(state: AppState) -> Result<Running, RunError> {
 
 fn background(state: &AppState, limits: Limits) {
     publish::resign::start(state);
+    log::sequence::start(state);
     state.tasks.every(FORGET, move || {
         let limits = limits.clone();
         async move { limits.forget_idle() }

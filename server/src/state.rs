@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use actix_web::web::Data;
+use assay_schema::bundle::LogPart;
 use assay_schema::{NamespaceName, Sha256Digest};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -12,8 +13,9 @@ use crate::blobs::{BlobError, Blobs};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::distribute::cache::BundleCache;
+use crate::log::LogError;
 use crate::persistence::{BlobRecord, Database, DatabaseError};
-use crate::publish::seal::{SealError, Sealing};
+use crate::seal::{SealError, Sealing};
 use crate::steps::Steps;
 use crate::store::Leases;
 use crate::tasks::Tasks;
@@ -144,6 +146,21 @@ impl AppState {
             seal,
             bundles: Arc::new(BundleCache::new(BUNDLES)),
         }
+    }
+
+    /// The proof that a snapshot of the namespace with this identity is in the log, and that its checkpoint and the one of `known`
+    /// entries are of one history; `None` while it is in no published checkpoint.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    pub async fn log_part(
+        &self,
+        identity: Sha256Digest,
+        version: u64,
+        sha256: Sha256Digest,
+        known: Option<u64>,
+    ) -> Result<Option<LogPart>, LogError> {
+        crate::log::prove::snapshot(self, identity, version, sha256, known).await
     }
 
     /// The bytes of a range of a blob as a stream of pieces of at most 1 MiB.

@@ -1,4 +1,4 @@
-//! The durable steps of upload, publish and administration, as `ARCHITECTURE.md` numbers them: a step that is not here may not write.
+//! The durable steps of upload, publish, log and administration, as `ARCHITECTURE.md` numbers them: a step that is not here may not write.
 //!
 //! Each step is a function of its own that writes once and then calls [`Steps::done`]. A test stops there, or the process ends
 //! there, and the next request must go on from what was written.
@@ -26,6 +26,14 @@ pub enum Step {
     P2,
     /// New metadata, releases published.
     P3,
+    /// Entries get their places in the log.
+    L1,
+    /// Put a tile or an entry bundle.
+    L2,
+    /// Put the checkpoint.
+    L3,
+    /// The checkpoint is shown.
+    L4,
     /// Insert a token's row.
     N1,
     /// Revoke a token.
@@ -39,16 +47,25 @@ impl Step {
     pub const UPLOAD: [Self; 6] = [Self::U1, Self::U2, Self::U3, Self::U4, Self::U5, Self::U6];
     /// The steps of a publication in order.
     pub const PUBLISH: [Self; 3] = [Self::P1, Self::P2, Self::P3];
+    /// The steps of the log's sequencing in order.
+    pub const LOG: [Self; 4] = [Self::L1, Self::L2, Self::L3, Self::L4];
     /// The steps that stand by themselves.
     pub const ADMINISTER: [Self; 3] = [Self::N1, Self::N2, Self::N3];
 
     /// What the step writes.
     pub const fn writes(self) -> Writes {
         match self {
-            Self::U1 | Self::U3 | Self::U5 | Self::P2 | Self::P3 | Self::N1 | Self::N2 | Self::N3 => {
-                Writes::Transaction
-            }
-            Self::U2 | Self::U4 | Self::P1 => Writes::Object,
+            Self::U1
+            | Self::U3
+            | Self::U5
+            | Self::P2
+            | Self::P3
+            | Self::L1
+            | Self::L4
+            | Self::N1
+            | Self::N2
+            | Self::N3 => Writes::Transaction,
+            Self::U2 | Self::U4 | Self::P1 | Self::L2 | Self::L3 => Writes::Object,
             Self::U6 => Writes::Deletion,
         }
     }

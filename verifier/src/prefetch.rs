@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_provenance::crypto::sha256;
-use assay_schema::bundle::{BundledBlob, RoleFile};
+use assay_schema::bundle::{BundledBlob, LogPart, RoleFile};
 use assay_schema::canonical::{self, JsonError};
 use assay_schema::{CheckBundle, Sha256Digest, limits};
 
@@ -61,6 +61,11 @@ impl Prefetch {
             .map(|r| r.metadata.as_str())
     }
 
+    /// The proof of the bundle's snapshot.
+    pub(crate) fn log(&self) -> Option<&LogPart> {
+        self.bundle.as_ref().and_then(|b| b.log.as_ref())
+    }
+
     /// Bytes of this digest: what the bundle says of them is not believed.
     pub(crate) fn blob(&self, digest: &Sha256Digest) -> Option<&str> {
         let mut blobs = self
@@ -82,6 +87,7 @@ pub(crate) struct Used {
     pub(crate) targets: String,
     roles: BTreeMap<String, String>,
     blobs: BTreeMap<Sha256Digest, String>,
+    pub(crate) log: Option<LogPart>,
 }
 
 impl Used {
@@ -113,6 +119,7 @@ impl Used {
                 .into_iter()
                 .map(|(sha256, content)| BundledBlob { sha256, content })
                 .collect(),
+            log: self.log,
         }
     }
 }

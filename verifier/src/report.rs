@@ -168,7 +168,7 @@ impl Reports {
 
 fn not_built(stage: Stage) -> &'static str {
     match stage {
-        Stage::Log => "this version has no transparency log: a split view is not excluded",
+        Stage::Log => "not asked for: a split view is not excluded",
         Stage::Permission => "this version evaluates no policy",
         Stage::Plan => "this version always fetches the chunks that are missing",
         Stage::Screening => "this version does not screen tensors",

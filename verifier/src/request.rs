@@ -91,6 +91,13 @@ pub enum Resource {
         /// Its length in bytes.
         size: u64,
     },
+    /// The proof that a snapshot is in the log ([`LogPart`](assay_schema::bundle::LogPart)).
+    LogProof {
+        /// The snapshot's version.
+        snapshot: u64,
+        /// The size of the checkpoint that the device accepted last, if any.
+        size: Option<u64>,
+    },
 }
 
 /// A request to the driver: get this, stop after `max` bytes.

@@ -74,6 +74,7 @@ impl Keys {
             online: &self.online(),
             signers: &self.signers(),
             sigstore_root: None,
+            log: None,
             visibility: Visibility::Public,
             now: now(),
         })

@@ -19,6 +19,13 @@ pub(crate) enum KeyType {
     P521,
 }
 
+/// Which log a namespace names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogChoice {
+    Registry,
+    None,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Makes root.pem, targets.pem and publisher.pem (Ed25519) and model-signing.pem (P-256), each with its public half beside it \
@@ -153,6 +160,9 @@ pub(crate) struct NamespaceCreate {
     /// The trusted_root.json of the Sigstore instance that these signers use
     #[arg(long, value_name = "FILE", requires = "sigstore_signer")]
     pub(crate) sigstore_root: Option<PathBuf>,
+    /// The transparency log that devices find every state of the namespace in: the registry's, if it offers one, or none
+    #[arg(long, value_enum, default_value = "registry")]
+    pub(crate) log: LogChoice,
     #[command(flatten)]
     pub(crate) authority: AuthorityArgs,
     #[command(flatten)]

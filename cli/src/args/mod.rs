@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit;
 
-pub(crate) use authority::{KeyType, Keygen, NamespaceCommand, NamespaceCreate, Publish};
+pub(crate) use authority::{KeyType, Keygen, LogChoice, NamespaceCommand, NamespaceCreate, Publish};
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use change::{
     Approve, NamespaceJoin, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs,

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::foreign::{public_key, text_file};
 use super::keygen::Thresholds;
-use crate::args::{AuthorityArgs, NamespaceCommand, NamespaceCreate, NamespaceJoin};
+use crate::args::{AuthorityArgs, LogChoice, NamespaceCommand, NamespaceCreate, NamespaceJoin};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -131,6 +131,7 @@ fn create(context: &Context, args: &NamespaceCreate) -> Result<Answer, Failure> 
         signer: args.signer.clone().unwrap_or_else(|| args.namespace.to_string()),
         other_signers: other_signers(args)?,
         sigstore_root: args.sigstore_root.as_deref().map(text_file).transpose()?,
+        log: args.log == LogChoice::Registry,
         visibility: if args.private {
             Visibility::Private
         } else {

@@ -6,6 +6,7 @@ use assay_authority::namespace::{NewNamespace, create_namespace, key_signer};
 use assay_authority::{RoleKeys, SigningKey};
 use assay_schema::NamespaceName;
 use assay_schema::api::{CreateNamespace, OnlineKeys, Visibility};
+use assay_schema::log::{self, LogTrust};
 use assay_schema::problem::ProblemKind;
 use assay_schema::signers::{Signer, SignerIdentity, Signers};
 use assay_schema::tuf::TufKey;
@@ -33,6 +34,9 @@ pub struct NamespaceTerms {
     pub other_signers: Vec<Signer>,
     /// The Sigstore trusted root (JSON), where one of them is known by a Sigstore identity.
     pub sigstore_root: Option<String>,
+    /// Name the registry's transparency log, if it offers one: devices then demand that every state is in it. Its key is taken from
+    /// the registry this once.
+    pub log: bool,
     /// Who may read the namespace.
     pub visibility: Visibility,
 }
@@ -145,6 +149,13 @@ impl Publisher {
             source,
         };
         let online = registry.online_keys()?;
+        let offered = if terms.log { registry.log()? } else { None };
+        let log = offered.map(|log| LogTrust {
+            v: log::VERSION,
+            log: log.key,
+            witnesses: Vec::new(),
+            threshold: 0,
+        });
         let created = create_namespace(&NewNamespace {
             root: &RoleKeys::of(&root, terms.root_threshold).map_err(bad_key)?,
             root_signers: &root,
@@ -153,6 +164,7 @@ impl Publisher {
             online: &online,
             signers: &Signers { v: 1, signers },
             sigstore_root: terms.sigstore_root.as_deref(),
+            log: log.as_ref(),
             visibility: terms.visibility,
             now,
         })?;
@@ -170,8 +182,11 @@ fn says(body: &CreateNamespace, terms: &NamespaceTerms) -> bool {
     let Some(Ok(signers)) = signers else {
         return false;
     };
+    let is_log = |text: &&String| serde_json::from_str::<LogTrust>(text).is_ok();
+    let (logs, others): (Vec<_>, Vec<_>) = body.blobs.iter().skip(1).partition(is_log);
     body.visibility == terms.visibility
-        && body.blobs.get(1) == terms.sigstore_root.as_ref()
+        && others.first().copied() == terms.sigstore_root.as_ref()
+        && (terms.log || logs.is_empty())
         && signers.signers.first().is_some_and(|s| s.name == terms.signer)
         && signers.signers.ends_with(&terms.other_signers)
 }

@@ -1,7 +1,8 @@
 //! The publisher's side of the REST API, typed.
 
 use assay_schema::api::{
-    CreateNamespace, NamespaceInfo, OnlineKeys, Publication, Published, ReleaseInfo, StartUpload, UploadInfo,
+    CreateNamespace, LogInfo, NamespaceInfo, OnlineKeys, Publication, Published, ReleaseInfo, StartUpload,
+    UploadInfo,
 };
 use assay_schema::limits::MAX_JSON_BODY;
 use assay_schema::{ModelName, NamespaceName, Sha256Digest, VersionName};
@@ -32,6 +33,11 @@ impl Registry<'_> {
     /// The keys that become the online keys with a root that lists them.
     pub(super) fn next_online_keys(&self) -> Result<OnlineKeys> {
         self.send("POST", format!("{}/keys?next=true", self.base()), Body::Empty)
+    }
+
+    /// The registry's log; `None` if it has none.
+    pub(super) fn log(&self) -> Result<Option<LogInfo>> {
+        self.get("/v1/log".to_owned())
     }
 
     pub(super) fn create(&self, body: &Recorded<CreateNamespace>) -> Result<NamespaceInfo> {

@@ -10,6 +10,7 @@ pub fn resource(namespace: &NamespaceName, resource: &Resource) -> String {
         Resource::Metadata { file } => metadata(namespace, file),
         Resource::Target { path } => format!("/tuf/{namespace}/targets/{}", escape(path)),
         Resource::Blob { sha256, .. } => blob(namespace, sha256),
+        Resource::LogProof { snapshot, size } => log_proof(namespace, *snapshot, *size),
     }
 }
 
@@ -36,6 +37,12 @@ pub fn metadata(namespace: &NamespaceName, file: &str) -> String {
 /// A blob.
 pub fn blob(namespace: &NamespaceName, sha256: &Sha256Digest) -> String {
     format!("/v1/namespaces/{namespace}/blobs/{sha256}")
+}
+
+/// The proof that a snapshot is in the log.
+pub fn log_proof(namespace: &NamespaceName, snapshot: u64, size: Option<u64>) -> String {
+    let known = size.map_or_else(String::new, |size| format!("&log={size}"));
+    format!("/v1/namespaces/{namespace}/log-proof?snapshot={snapshot}{known}")
 }
 
 /// A release.
@@ -76,6 +83,18 @@ mod tests {
             path,
             "/v1/namespaces/acme/models/minilm/check?root=3&version=1.0.0%2Bcpu"
         );
+    }
+
+    #[test]
+    fn a_log_proof_names_the_known_size_if_there_is_one() {
+        let path = |size| {
+            resource(
+                &"acme".parse().unwrap(),
+                &Resource::LogProof { snapshot: 7, size },
+            )
+        };
+        assert_eq!(path(None), "/v1/namespaces/acme/log-proof?snapshot=7");
+        assert_eq!(path(Some(90)), "/v1/namespaces/acme/log-proof?snapshot=7&log=90");
     }
 
     #[test]

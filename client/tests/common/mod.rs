@@ -58,6 +58,7 @@ impl World {
             signer: "acme models".to_owned(),
             other_signers: Vec::new(),
             sigstore_root: None,
+            log: true,
             visibility: Visibility::Public,
         };
         let record = Publisher::new(folder, registry.clone())

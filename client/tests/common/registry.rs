@@ -322,6 +322,7 @@ impl MemoryRegistry {
             targets,
             delegated,
             blobs,
+            log: None,
         })
     }
 

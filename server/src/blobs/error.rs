@@ -45,6 +45,15 @@ pub enum BlobError {
         /// Bytes that came.
         found: u64,
     },
+    /// An object that never changes is there with other bytes.
+    #[error(
+        "storage: {object}: expected the bytes that follow from the database, found others; storage and database are not from the \
+         same backup: restore both together"
+    )]
+    Different {
+        /// Its path.
+        object: String,
+    },
     /// The store fails.
     #[error("storage: {object}: {source}")]
     Store {

@@ -15,7 +15,7 @@ use assay_schema::Sha256Digest;
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 pub use error::BlobError;
 use read::Readers;
@@ -131,6 +131,57 @@ impl Blobs {
             .map_err(|e| BlobError::store(object, e))?;
         self.count.puts.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Stores an object that never changes, unless it is there with these very bytes; says whether it was written.
+    ///
+    /// # Errors
+    /// [`BlobError::Different`] if other bytes are there; or the store fails or is full.
+    pub async fn put_once(&self, object: &str, bytes: Bytes) -> Result<bool, BlobError> {
+        let path = Path::from(object);
+        let payload = PutPayload::from(bytes.clone());
+        match self.store.put_opts(&path, payload, PutMode::Create.into()).await {
+            Ok(_) => {
+                self.count.puts.fetch_add(1, Ordering::Relaxed);
+                Ok(true)
+            }
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                match self.small_object(object, bytes.len() as u64).await? {
+                    Some(found) if found == bytes => Ok(false),
+                    _ => Err(BlobError::Different {
+                        object: object.to_owned(),
+                    }),
+                }
+            }
+            Err(e) => Err(BlobError::store(object, e)),
+        }
+    }
+
+    /// Stores the log's checkpoint, in place of an older one.
+    ///
+    /// # Errors
+    /// The store fails or is full.
+    pub async fn put_checkpoint(&self, object: &str, bytes: Bytes) -> Result<(), BlobError> {
+        self.put(object, PutPayload::from(bytes)).await
+    }
+
+    /// A whole object of at most `limit` bytes; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`BlobError::Different`] if it is longer; or the store fails.
+    pub async fn small_object(&self, object: &str, limit: u64) -> Result<Option<Bytes>, BlobError> {
+        let found = match self.store.get(&Path::from(object)).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(e) => return Err(BlobError::store(object, e)),
+        };
+        if found.meta.size > limit {
+            return Err(BlobError::Different {
+                object: object.to_owned(),
+            });
+        }
+        let bytes = found.bytes().await.map_err(|e| BlobError::store(object, e))?;
+        Ok(Some(bytes))
     }
 
     /// Deletes an object; one that is gone already is no error.

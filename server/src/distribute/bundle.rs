@@ -2,7 +2,7 @@
 //!
 //! What does not fit or is not UTF-8 is left out: a device fetches it from its static path.
 
-use assay_schema::bundle::{BundledBlob, RoleFile};
+use assay_schema::bundle::{BundledBlob, LogPart, RoleFile};
 use assay_schema::limits::MAX_BUNDLE;
 use assay_schema::{CheckBundle, Sha256Digest};
 use bytes::Bytes;
@@ -34,6 +34,7 @@ impl Builder {
                 targets,
                 delegated,
                 blobs,
+                log: None,
             },
             used,
         }
@@ -69,6 +70,15 @@ impl Builder {
         let fits = self.take(&content, MAX_BUNDLE);
         if fits {
             self.bundle.blobs.push(BundledBlob { sha256, content });
+        }
+        fits
+    }
+
+    /// Adds the snapshot's proof; false if it does not fit.
+    pub fn log(&mut self, part: LogPart) -> bool {
+        let fits = self.take(&part.proof, MAX_BUNDLE);
+        if fits {
+            self.bundle.log = Some(part);
         }
         fits
     }

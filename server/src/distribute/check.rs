@@ -1,14 +1,17 @@
 //! The check bundle of a model.
 
+use std::time::Duration;
+
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use assay_schema::api::{ReleaseInfo, ReleaseState};
+use assay_schema::bundle::LogPart;
 use assay_schema::limits::{MAX_MANIFEST, MAX_ROOT_ROTATIONS, MAX_TRUST_TARGET};
 use assay_schema::problem::{Problem, ProblemKind};
 use assay_schema::status::ROLE;
 use assay_schema::tuf::ModelRole;
-use assay_schema::{CheckBundle, ModelName, NamespaceName, ReleaseManifest, VersionName};
+use assay_schema::{CheckBundle, ModelName, NamespaceName, ReleaseManifest, VersionName, log};
 use serde::Deserialize;
 
 use super::blobs::not_modified;
@@ -23,6 +26,10 @@ use crate::state::{AppState, State};
 
 /// How often a bundle begins again because the namespace changed meanwhile.
 const ATTEMPTS: usize = 5;
+/// How long a bundle waits until its snapshot has a place in the log; without one it is served without proof, and not kept.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks.
+const LOG_PERIOD: Duration = Duration::from_millis(50);
 
 /// The query of a check.
 #[derive(Debug, Deserialize)]
@@ -132,10 +139,12 @@ async fn bundle(
     version: Option<&VersionName>,
     root: u64,
 ) -> ApiResult<Assembled> {
+    // Before one's turn: whoever waits for the log keeps nobody else waiting.
+    wait_for_log(state, &record).await?;
     let _permit = state.bundles.permit().await;
     for _ in 0..ATTEMPTS {
         let newest = current(state, &record, "root").await?.version;
-        let assembled = assemble(state, &record, model, version, root).await?;
+        let (assembled, complete) = assemble(state, &record, model, version, root).await?;
         // The parts were read one by one: they are of one state only if the revision is still the same.
         let again = state.db.namespace(&record.name).await?;
         let again = again.ok_or_else(|| ApiError::not_found(format_args!("namespace {}", record.name)))?;
@@ -143,9 +152,11 @@ async fn bundle(
             state
                 .bundles
                 .set_newest_root(record.identity, record.revision, newest);
-            state
-                .bundles
-                .put(key(&record, newest, model, version, root), &assembled);
+            if complete {
+                state
+                    .bundles
+                    .put(key(&record, newest, model, version, root), &assembled);
+            }
             return Ok(assembled);
         }
         record = again;
@@ -154,6 +165,31 @@ async fn bundle(
         ProblemKind::Unavailable,
         "the namespace changes all the time; try again",
     ))
+}
+
+/// The proof of the present snapshot, if the namespace names a log: the outer `None` says that it names none.
+async fn log_part(state: &AppState, namespace: &NamespaceRecord) -> ApiResult<Option<Option<LogPart>>> {
+    let targets = current(state, namespace, "targets").await?;
+    let listed = TargetsFile::parse("targets", &targets.bytes).map_err(ApiError::internal)?;
+    if !listed.targets.contains_key(log::TARGET) {
+        return Ok(None);
+    }
+    let snapshot = current(state, namespace, "snapshot").await?;
+    let part = state
+        .log_part(namespace.identity, snapshot.version, snapshot.sha256, None)
+        .await?;
+    Ok(Some(part))
+}
+
+async fn wait_for_log(state: &AppState, namespace: &NamespaceRecord) -> ApiResult<()> {
+    let patience = tokio::time::Instant::now() + LOG_PATIENCE;
+    while tokio::time::Instant::now() < patience {
+        if !matches!(log_part(state, namespace).await?, Some(None)) {
+            break;
+        }
+        tokio::time::sleep(LOG_PERIOD).await;
+    }
+    Ok(())
 }
 
 async fn current(state: &AppState, namespace: &NamespaceRecord, role: &str) -> ApiResult<MetadataFile> {
@@ -194,7 +230,7 @@ async fn assemble(
     model: &ModelName,
     version: Option<&VersionName>,
     root: u64,
-) -> ApiResult<Assembled> {
+) -> ApiResult<(Assembled, bool)> {
     let name = &namespace.name;
     let release = wanted(state, name, model, version).await?;
     let role = ModelRole::of(model, release.order).name();
@@ -246,5 +282,13 @@ async fn assemble(
             builder.blob(attestation.sha256, bytes.into());
         }
     }
-    builder.finish().map_err(ApiError::internal)
+    let complete = match log_part(state, namespace).await? {
+        None => true,
+        Some(None) => false,
+        Some(Some(part)) => {
+            builder.log(part);
+            true
+        }
+    };
+    Ok((builder.finish().map_err(ApiError::internal)?, complete))
 }

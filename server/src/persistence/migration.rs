@@ -8,7 +8,7 @@ pub(super) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(FirstTables)]
+        vec![Box::new(FirstTables), Box::new(LogTables)]
     }
 }
 
@@ -234,6 +234,73 @@ impl MigrationTrait for FirstTables {
             }
             manager.create_index(index).await?;
         }
+        Ok(())
+    }
+}
+
+struct LogTables;
+
+impl MigrationName for LogTables {
+    fn name(&self) -> &'static str {
+        "m0002_log_tables"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for LogTables {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let c = Columns {
+            postgres: manager.get_database_backend() == sea_orm::DbBackend::Postgres,
+        };
+        let entries = table(
+            "log_entries",
+            vec![
+                c.name("namespace"),
+                c.name("kind"),
+                c.integer("version"),
+                c.name("sha256"),
+                c.integer("created"),
+                c.integer_null("place"),
+                c.integer_null("tree"),
+            ],
+            &["namespace", "kind", "version", "sha256"],
+        );
+        let state = table(
+            "log_state",
+            vec![
+                c.name("name"),
+                c.name("key"),
+                c.bytes("sealed"),
+                c.integer("size"),
+                c.name("root"),
+                c.integer("published"),
+            ],
+            &["name"],
+        );
+        let batches = table("log_batches", vec![c.integer("size"), c.name("root")], &["size"]);
+        for table in [entries, state, batches] {
+            manager.create_table(table).await?;
+        }
+        for (name, columns, unique) in [
+            ("log_entries_place", ["place"].as_slice(), true),
+            ("log_entries_pending", &["place", "created"], false),
+        ] {
+            let mut index = Index::create();
+            index.name(name).table(Alias::new("log_entries")).if_not_exists();
+            for column in columns {
+                index.col(Alias::new(*column));
+            }
+            if unique {
+                index.unique();
+            }
+            manager.create_index(index).await?;
+        }
+        // What was published before there was a log waits for its place like everything else.
+        let earlier = "INSERT INTO log_entries (namespace, kind, version, sha256, created) \
+             SELECT n.identity, m.role, m.version, m.sha256, n.created FROM metadata m \
+             JOIN namespaces n ON n.name = m.namespace WHERE m.role IN ('root', 'snapshot') \
+             ON CONFLICT DO NOTHING";
+        manager.get_connection().execute_unprepared(earlier).await?;
         Ok(())
     }
 }

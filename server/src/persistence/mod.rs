@@ -11,6 +11,7 @@
 //! | `blobs` | blobs, links, pins, the segments that hold them |
 //! | `uploads` | uploads from their first row to their blob |
 //! | `tokens` | API tokens |
+//! | `log` | entries of the transparency log, its tree and batches |
 //!
 //! SQLite has one writing connection, whose transactions begin IMMEDIATE, and a few reading ones (WAL). No transaction stays
 //! open across the object store.
@@ -20,6 +21,7 @@ mod connection;
 mod convert;
 mod entity;
 mod error;
+mod log;
 mod lookups;
 mod migration;
 mod namespaces;
@@ -30,6 +32,7 @@ mod uploads;
 
 pub use connection::{Database, WriteCount};
 pub use error::DatabaseError;
+pub use log::{LogPlace, LogRecord};
 pub use tokens::{NewTokenRecord, TokenRecord};
 pub use types::*;
 pub use uploads::Finished;

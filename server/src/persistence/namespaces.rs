@@ -15,6 +15,7 @@ use super::connection::Database;
 use super::convert::{PUBLISHED, digest, integer, micros, parsed, time, unsigned, visibility_name};
 use super::entity::{blob, metadata, namespace, namespace_blob, online_key, release};
 use super::error::DatabaseError;
+use super::log::insert_entries;
 use super::types::{
     MetadataFile, NamespaceHead, NamespaceRecord, NewBlob, NewMetadata, NewNamespace, OnlineKey, OnlineRole,
     PublishRelease, Viewer,
@@ -156,6 +157,7 @@ impl Database {
                 what: format!("namespace {}", new.name),
             });
         }
+        insert_entries(&transaction, &new.name, &new.metadata, new.created).await?;
         insert_metadata(&transaction, &new.name, new.metadata).await?;
         for blob in &new.blobs {
             insert_blob(&transaction, *blob).await?;
@@ -339,6 +341,7 @@ impl Database {
         if swapped.rows_affected != 1 {
             return Err(DatabaseError::Conflict { expected });
         }
+        insert_entries(&transaction, name, &files, now).await?;
         insert_metadata(&transaction, name, files).await?;
         for entry in publish {
             publish_release(&transaction, name, entry, now).await?;

@@ -8,7 +8,7 @@
 //! | [`create`], [`first`] | a namespace's beginning |
 //! | [`candidate`] | releases that nothing lists yet |
 //! | [`commit`], [`decide`], [`proposal`], [`judge`], [`trust`] | publications |
-//! | [`online`], [`resign`], [`seal`] | snapshot, timestamp and their keys |
+//! | [`online`], [`resign`] | snapshot, timestamp and their keys |
 
 pub mod candidate;
 pub mod commit;
@@ -21,7 +21,6 @@ pub mod judge;
 pub mod online;
 pub mod proposal;
 pub mod resign;
-pub mod seal;
 pub mod trust;
 
 use actix_web::Route;

@@ -10,10 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::decide::TARGETS;
 use super::first::{self, BadRoot};
-use super::seal::{SealError, SealKey};
 use crate::config::SigningConfig;
 use crate::metadata::{RootFile, sha256};
 use crate::persistence::{MetadataFile, NewMetadata, OnlineKey, OnlineRole};
+use crate::seal::{SealError, SealKey};
 
 /// How long the registry's own metadata holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

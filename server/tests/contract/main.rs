@@ -11,6 +11,7 @@
     unreachable_pub
 )]
 
+mod log;
 mod lookups;
 mod postgres;
 mod publishing;
@@ -83,6 +84,9 @@ suite! {
     lookups::a_blob_is_published_with_its_release,
     lookups::a_counter_is_taken_by_a_published_release_only,
     lookups::a_roles_history_is_newest_first,
+    log::roots_and_snapshots_wait_for_a_place,
+    log::a_place_is_given_once_and_on_the_present_head_only,
+    log::three_sequencers_at_once_make_one_history,
     tokens::a_revoked_token_is_gone,
     tokens::tokens_come_in_pages,
 }

@@ -11,6 +11,7 @@ mod authority;
 mod blobs;
 mod check;
 mod listing;
+mod log;
 mod metadata;
 mod namespace;
 mod openapi;

@@ -2,7 +2,7 @@
 
 use assay_schema::api::{NamespaceInfo, Visibility};
 use assay_server::publish::resign;
-use assay_server::publish::seal::Sealing;
+use assay_server::seal::Sealing;
 use assay_verifier::{Route, Want};
 use jiff::SignedDuration;
 

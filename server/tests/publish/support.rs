@@ -326,6 +326,10 @@ pub async fn device_with(
                     }
                     Resource::Metadata { file } => format!("/tuf/{namespace}/metadata/{file}"),
                     Resource::Target { path } => format!("/tuf/{namespace}/targets/{path}"),
+                    Resource::LogProof { snapshot, size } => {
+                        let size = size.map_or_else(String::new, |size| format!("&log={size}"));
+                        format!("/v1/namespaces/{namespace}/log-proof?snapshot={snapshot}{size}")
+                    }
                     Resource::Blob { sha256, .. } => format!("/v1/namespaces/{namespace}/blobs/{sha256}"),
                 };
                 let etag = wanted.etag.clone();

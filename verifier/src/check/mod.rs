@@ -1,8 +1,9 @@
-//! Stages 1, 2, 3 and 5: from a pinned root to a release whose maker is known.
+//! Stages 1 to 5: from a pinned root to a release whose maker is known and whose state is in the log.
 //!
 //! [`check`] begins; every [`CheckStep`] is answered with what came of it, until it is [`CheckStep::Done`]. What is newly trusted
 //! is persisted before anything else is asked for, so that no crash forgets it.
 
+mod log;
 mod phase;
 mod provenance;
 mod release;

@@ -7,6 +7,7 @@ use assay_schema::{Stage, limits};
 use assay_trust::workflow::Pinned;
 use assay_trust::{AwaitSnapshot, AwaitTargets, AwaitTimestamp, DeviceState, Failure, Roots, TrustError};
 
+use super::log::Log;
 use super::provenance::Provenance;
 use super::release::{Manifest, Role};
 use super::status::AwaitStatus;
@@ -36,6 +37,8 @@ pub(super) enum Phase {
     Manifest(Box<Manifest>),
     /// Provenance is judged.
     Provenance(Box<Provenance>),
+    /// The log is judged.
+    Log(Box<Log>),
 }
 
 impl Phase {
@@ -49,6 +52,7 @@ impl Phase {
             Self::Role(p) => p.state(),
             Self::Manifest(p) => p.state(),
             Self::Provenance(p) => p.state(),
+            Self::Log(p) => p.state(),
         }
     }
 
@@ -60,6 +64,7 @@ impl Phase {
             Self::Roots(..) => Stage::TrustRoot,
             Self::Role(_) | Self::Manifest(_) => Stage::Release,
             Self::Provenance(_) => Stage::Provenance,
+            Self::Log(_) => Stage::Log,
         }
     }
 
@@ -100,6 +105,7 @@ impl Phase {
             Self::Role(p) => p.step(ctx),
             Self::Manifest(p) => p.step(ctx),
             Self::Provenance(p) => p.step(ctx),
+            Self::Log(p) => p.step(ctx),
         }
     }
 
@@ -126,6 +132,7 @@ impl Phase {
             Self::Role(p) => p.accept(&bytes, ctx),
             Self::Manifest(p) => p.accept(&bytes, ctx),
             Self::Provenance(p) => p.accept(bytes, ctx),
+            Self::Log(p) => p.accept(&bytes, ctx),
         }
     }
 
@@ -168,6 +175,7 @@ fn name(resource: &Resource) -> String {
         Resource::Metadata { file } => file.clone(),
         Resource::Target { path } => path.clone(),
         Resource::Blob { sha256, .. } => format!("blob {sha256}"),
+        Resource::LogProof { snapshot, .. } => format!("log proof of snapshot {snapshot}"),
     }
 }
 

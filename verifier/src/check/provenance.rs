@@ -15,6 +15,7 @@ use assay_schema::{ReleaseManifest, Sha256Digest, Stage, canonical, limits};
 use assay_trust::releases::TargetRef;
 use assay_trust::{DeviceState, Refreshed};
 
+use super::log::Log;
 use super::phase::{Phase, stop};
 use super::release::Passed;
 use super::{Context, Flow};
@@ -69,7 +70,7 @@ impl Provenance {
                         signers::TARGET
                     ),
                 );
-                pass(trust, passed)
+                Log::begin(trust, passed, ctx)
             }
         }
     }
@@ -159,7 +160,7 @@ impl Provenance {
                 match judged {
                     Ok(verified) => {
                         report(&verified, ctx);
-                        pass(trust, passed)
+                        Log::begin(trust, passed, ctx)
                     }
                     Err(found) => next_signature(
                         trust,
@@ -179,13 +180,6 @@ impl From<Provenance> for Phase {
     fn from(provenance: Provenance) -> Self {
         Self::Provenance(Box::new(provenance))
     }
-}
-
-fn pass(trust: Refreshed, passed: Passed) -> Flow {
-    Flow::Pass(Box::new(Passed {
-        state: trust.into_state(),
-        ..passed
-    }))
 }
 
 fn permitted<'a>(signers: &'a Signers, manifest: &'a ReleaseManifest) -> Vec<&'a Signer> {

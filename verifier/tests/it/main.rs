@@ -17,6 +17,7 @@ mod forgery;
 mod freeze;
 mod honest;
 mod keys;
+mod log;
 mod provenance;
 mod replay;
 mod rollback;

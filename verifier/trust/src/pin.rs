@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use assay_log::LogState;
 use assay_provenance::crypto::sha256;
 use assay_schema::{ModelName, NamespaceName, ReleaseOrder, Sha256Digest, limits};
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,9 @@ pub struct DeviceState {
     /// For each model, the highest order that was activated on this device.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub floors: BTreeMap<ModelName, ReleaseOrder>,
+    /// The largest checkpoint that was accepted of the log that the namespace names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogState>,
 }
 
 impl DeviceState {
@@ -79,6 +83,7 @@ impl DeviceState {
             snapshot: None,
             snapshot_timestamp: None,
             floors: BTreeMap::new(),
+            log: None,
         })
     }
 
@@ -95,6 +100,7 @@ impl DeviceState {
             snapshot: None,
             snapshot_timestamp: None,
             floors: BTreeMap::new(),
+            log: None,
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A step's error comes with the device state up to it: what was accepted before stays accepted and is persisted.
 
+use assay_log::LogState;
 use assay_provenance::crypto::sha256;
 use assay_schema::{Sha256Digest, limits};
 use jiff::{SignedDuration, Timestamp};
@@ -463,6 +464,18 @@ impl<R: Rules> Refreshed<R> {
     /// The end of the workflow.
     pub fn into_state(self) -> DeviceState {
         self.core.state
+    }
+
+    /// The version of the snapshot that all of this rests on.
+    pub fn snapshot_version(&self) -> u64 {
+        self.core.set.snapshot().map_or(0, |snapshot| snapshot.version)
+    }
+
+    /// With a checkpoint that was judged: from here on it is this device's floor in its log.
+    #[must_use]
+    pub fn with_log(mut self, log: LogState) -> Self {
+        self.core.state.log = Some(log);
+        self
     }
 
     /// The top-level targets.

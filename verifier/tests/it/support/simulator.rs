@@ -553,6 +553,7 @@ impl Simulator {
                     content: text(b),
                 })
                 .collect(),
+            log: None,
         }
     }
 
@@ -565,6 +566,7 @@ impl Simulator {
             Resource::Metadata { file } => self.metadata.get(file).cloned(),
             Resource::Target { path } => self.targets.get(path).cloned(),
             Resource::Blob { sha256, .. } => self.blobs.get(sha256).cloned(),
+            Resource::LogProof { .. } => None,
         };
         match found {
             None => Answer::Missing,

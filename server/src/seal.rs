@@ -13,6 +13,8 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
 
 const KEY: usize = 32;
 const NONCE: usize = 12;
+/// What the log's key is sealed as; a namespace's name is never empty.
+const LOG: &str = "|log";
 
 /// The sealing key, read once at start.
 #[derive(Clone)]
@@ -78,6 +80,12 @@ pub enum SealError {
     /// Encryption failed, which only an over-long input can bring about.
     #[error("sealing an online key: the key is too long")]
     Seal,
+    /// Another sealing key, or changed bytes.
+    #[error(
+        "opening the log's key: it was sealed under another online key file, or was changed in the database; restore both from the \
+         same backup"
+    )]
+    OpenLog,
     /// Another sealing key, another namespace or role, or changed bytes.
     #[error(
         "opening the {role} key of {namespace}: it was sealed under another online key file, or was changed in the \
@@ -153,20 +161,23 @@ impl SealKey {
     /// # Errors
     /// [`SealError::Random`], [`SealError::Seal`].
     pub fn seal(&self, namespace: &NamespaceName, role: &str, secret: &[u8]) -> Result<Vec<u8>, SealError> {
-        let mut nonce = [0; NONCE];
-        getrandom::fill(&mut nonce).map_err(SealError::Random)?;
-        let aad = associated(namespace, role);
-        let sealed = self
-            .0
-            .encrypt(
-                &nonce.into(),
-                Payload {
-                    msg: secret,
-                    aad: aad.as_bytes(),
-                },
-            )
-            .map_err(|_| SealError::Seal)?;
-        Ok([nonce.as_slice(), &sealed].concat())
+        self.seal_as(&associated(namespace, role), secret)
+    }
+
+    /// Nonce and ciphertext of the log's private key, which opens as no namespace's.
+    ///
+    /// # Errors
+    /// As [`SealKey::seal`].
+    pub fn seal_log(&self, secret: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.seal_as(LOG, secret)
+    }
+
+    /// The private key that [`SealKey::seal_log`] sealed.
+    ///
+    /// # Errors
+    /// [`SealError::OpenLog`].
+    pub fn open_log(&self, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.open_as(LOG, sealed).ok_or(SealError::OpenLog)
     }
 
     /// The private key that [`SealKey::seal`] sealed.
@@ -183,17 +194,31 @@ impl SealKey {
             namespace: namespace.clone(),
             role,
         };
-        let (nonce, body) = sealed.split_first_chunk::<NONCE>().ok_or_else(fail)?;
-        let aad = associated(namespace, role);
-        self.0
-            .decrypt(
-                &(*nonce).into(),
-                Payload {
-                    msg: body,
-                    aad: aad.as_bytes(),
-                },
-            )
-            .map_err(|_| fail())
+        self.open_as(&associated(namespace, role), sealed)
+            .ok_or_else(fail)
+    }
+
+    fn seal_as(&self, associated: &str, secret: &[u8]) -> Result<Vec<u8>, SealError> {
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(SealError::Random)?;
+        let payload = Payload {
+            msg: secret,
+            aad: associated.as_bytes(),
+        };
+        let sealed = self
+            .0
+            .encrypt(&nonce.into(), payload)
+            .map_err(|_| SealError::Seal)?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    fn open_as(&self, associated: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, body) = sealed.split_first_chunk::<NONCE>()?;
+        let payload = Payload {
+            msg: body,
+            aad: associated.as_bytes(),
+        };
+        self.0.decrypt(&(*nonce).into(), payload).ok()
     }
 }
 

@@ -1,0 +1,174 @@
+//! The log as C2SP tlog-tiles serve it, below `/log`; and proofs for devices that take no check bundle.
+
+use actix_web::http::Method;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::web::{Json, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use assay_log::tile::Resource;
+use assay_schema::NamespaceName;
+use assay_schema::api::{LogInfo, Visibility};
+use assay_schema::bundle::LogPart;
+use assay_schema::limits::MAX_LOG_BUNDLE;
+use assay_schema::problem::Problem;
+use serde::Deserialize;
+
+use super::key::{LogKey, public};
+use super::sequence;
+use crate::auth::Caller;
+use crate::persistence::LogRecord;
+use crate::problem::{ApiError, ApiResult};
+use crate::state::{AppState, State};
+
+/// For what never changes under its name: tiles, also partial ones (tlog-tiles, "Caching").
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
+/// What a device wants proven.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofQuery {
+    /// The snapshot's version.
+    snapshot: u64,
+    /// The size of the checkpoint that the device accepted last.
+    log: Option<u64>,
+}
+
+async fn record(state: &AppState) -> ApiResult<LogRecord> {
+    let found = state.db.log_state().await?;
+    found.ok_or_else(|| ApiError::not_found("log"))
+}
+
+/// Get the name and key of this registry's transparency log
+///
+/// An authority that names it in `trust/log.json` makes every device demand that its snapshots are in it.
+#[utoipa::path(
+    get,
+    path = "/v1/log",
+    tag = "log",
+    operation_id = "get_log",
+    responses(
+        (status = 200, description = "The log", body = LogInfo),
+        (status = "4XX", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("token" = []))
+)]
+pub async fn info(state: State) -> ApiResult<Json<LogInfo>> {
+    let record = record(&state).await?;
+    let key = public(&record)?;
+    Ok(Json(LogInfo {
+        origin: key.name().to_string(),
+        key: key.to_string(),
+        size: record.published,
+    }))
+}
+
+/// Get the newest checkpoint (c2sp.org/tlog-checkpoint)
+#[utoipa::path(
+    get,
+    path = "/log/checkpoint",
+    tag = "log",
+    operation_id = "get_log_checkpoint",
+    responses(
+        (status = 200, description = "A signed note", content_type = "text/plain; charset=utf-8"),
+        (status = "4XX", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("token" = []))
+)]
+pub async fn checkpoint(request: HttpRequest, state: State) -> ApiResult {
+    let record = record(&state).await?;
+    let head = state.db.log_head(record.published).await?;
+    let head = head.ok_or_else(|| ApiError::internal("the published size of the log is no batch's"))?;
+    let signed = LogKey::open(&state, &record)?.checkpoint(head)?.to_string();
+    Ok(answer(
+        &request,
+        "text/plain; charset=utf-8",
+        "no-cache",
+        signed.into(),
+    ))
+}
+
+/// Get a tile or an entry bundle (c2sp.org/tlog-tiles)
+///
+/// `tile/L/N[.p/W]` holds hashes, `tile/entries/N[.p/W]` holds entries behind 16-bit lengths: canonical JSON of
+/// `{kind, namespace, sha256, v, version}`.
+#[utoipa::path(
+    get,
+    path = "/log/{path}",
+    tag = "log",
+    operation_id = "get_log_tile",
+    params(("path" = String, Path, description = "The path below the log's prefix, which holds slashes")),
+    responses(
+        (status = 200, description = "The bytes, which never change", content_type = "application/octet-stream"),
+        (status = "4XX", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("token" = []))
+)]
+pub async fn tile(request: HttpRequest, state: State, path: Path<String>) -> ApiResult {
+    let missing = || {
+        let shown: String = path.chars().take(120).collect();
+        ApiError::not_found(format_args!("tile {shown:?} in the log"))
+    };
+    let resource: Resource = path.parse().map_err(|_| missing())?;
+    let object = sequence::object(&resource);
+    let bytes = state.blobs.small_object(&object, MAX_LOG_BUNDLE as u64).await?;
+    let bytes = bytes.ok_or_else(missing)?;
+    Ok(answer(&request, "application/octet-stream", IMMUTABLE, bytes))
+}
+
+fn answer(
+    request: &HttpRequest,
+    content_type: &'static str,
+    cache: &'static str,
+    bytes: bytes::Bytes,
+) -> HttpResponse {
+    let mut answer = HttpResponse::Ok();
+    answer
+        .insert_header((CONTENT_TYPE, content_type))
+        .insert_header((CACHE_CONTROL, cache));
+    if request.method() == Method::HEAD {
+        let length = bytes.len() as u64;
+        return answer.no_chunking(length).finish();
+    }
+    answer.body(bytes)
+}
+
+/// Get the proof that a snapshot is in the log
+///
+/// What the check bundle holds under `log`, for devices that go by the static paths or know another checkpoint.
+#[utoipa::path(
+    get,
+    path = "/v1/namespaces/{namespace}/log-proof",
+    tag = "log",
+    operation_id = "get_log_proof",
+    params(
+        ("namespace" = NamespaceName, Path, description = "The namespace"),
+        ("snapshot" = u64, Query, description = "The snapshot's version"),
+        ("log" = Option<u64>, Query, description = "The size of the checkpoint that the device accepted last"),
+    ),
+    responses(
+        (status = 200, description = "The proof", body = LogPart),
+        (status = "4XX", description = "A problem; 404 also while the snapshot is not in the log yet", body = Problem,
+         content_type = "application/problem+json"),
+    ),
+    security((), ("token" = []))
+)]
+pub async fn proof(state: State, caller: Caller, path: Path<String>, query: Query<ProofQuery>) -> ApiResult {
+    let namespace: NamespaceName = path.parse()?;
+    let record = caller.reads(&state, &namespace).await?;
+    let missing = || ApiError::not_found(format_args!("snapshot {} in the log", query.snapshot));
+    let file = state
+        .db
+        .metadata(&namespace, "snapshot", query.snapshot)
+        .await?
+        .ok_or_else(missing)?;
+    let part = state
+        .log_part(record.identity, file.version, file.sha256, query.log)
+        .await?
+        .ok_or_else(missing)?;
+    let cache = match record.visibility {
+        Visibility::Public => "no-cache",
+        Visibility::Private => "private, no-cache",
+    };
+    Ok(HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, cache))
+        .json(part))
+}

@@ -1,0 +1,465 @@
+//! Stage 4: what a device refuses of a log, and what it keeps.
+
+use assay_authority::SigningKey;
+use assay_log::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
+use assay_log::leaf::{Leaf, LeafKind};
+use assay_log::merkle::{Node, NodeReader, Plan, TreeHead, leaf_hash, node_hash};
+use assay_log::note::KeyName;
+use assay_log::{LogProof, VerifierKey};
+use assay_schema::bundle::LogPart;
+use assay_schema::log::{LogTrust, TARGET};
+use assay_schema::verdict::StageOutcome;
+use assay_schema::{CheckBundle, Outcome, Sha256Digest, Stage};
+use assay_verifier::provenance::sha256;
+use assay_verifier::{Answer, Checked, Fetch, Resource};
+
+use crate::support::device::{By, Device, ROUTES, code, outcome, permit, refuse};
+use crate::support::simulator::{Simulator, draft, new_key};
+
+/// The 32 bytes of an Ed25519 key, with which its DER ends.
+fn raw(key: &SigningKey) -> [u8; 32] {
+    *key.public_key_spki_der().last_chunk().unwrap()
+}
+
+/// A log in memory, which holds what it is told to.
+#[derive(Clone)]
+struct TestLog {
+    key: SigningKey,
+    public: VerifierKey,
+    entries: Vec<Vec<u8>>,
+}
+
+impl NodeReader for TestLog {
+    type Error = String;
+
+    fn node(&self, node: Node) -> Result<Sha256Digest, String> {
+        match node.level {
+            0 => Ok(leaf_hash(&self.entries[node.index as usize])),
+            level => {
+                let under = |index| {
+                    self.node(Node {
+                        level: level - 1,
+                        index,
+                    })
+                };
+                Ok(node_hash(&under(2 * node.index)?, &under(2 * node.index + 1)?))
+            }
+        }
+    }
+}
+
+impl TestLog {
+    fn new() -> Self {
+        Self::named("log.example/one", new_key())
+    }
+
+    fn named(origin: &str, key: SigningKey) -> Self {
+        let public = VerifierKey::log(KeyName::new(origin).unwrap(), &raw(&key)).unwrap();
+        Self {
+            key,
+            public,
+            entries: Vec::new(),
+        }
+    }
+
+    /// The namespace names this log.
+    fn named_by(&self, sim: &mut Simulator, witnesses: &[String], threshold: u32) {
+        let trust = LogTrust {
+            v: 1,
+            log: self.public.to_string(),
+            witnesses: witnesses.to_vec(),
+            threshold,
+        };
+        let document = assay_schema::canonical::document(&trust).unwrap();
+        sim.trust_target(TARGET, &document, true);
+    }
+
+    fn strangers(&mut self, count: usize) {
+        let from = self.entries.len();
+        self.entries
+            .extend((from..from + count).map(|n| format!("entry {n}").into_bytes()));
+    }
+
+    fn logged(&mut self, sim: &Simulator) {
+        self.entries.push(leaf(sim).to_bytes().unwrap());
+    }
+
+    fn head(&self) -> TreeHead {
+        TreeHead::read(self.entries.len() as u64, self).unwrap()
+    }
+
+    fn part(&self, sim: &Simulator, known: Option<u64>) -> Option<LogPart> {
+        let entry = leaf(sim).to_bytes().unwrap();
+        let index = self.entries.iter().position(|e| *e == entry)? as u64;
+        self.part_of(index, known)
+    }
+
+    fn part_of(&self, index: u64, known: Option<u64>) -> Option<LogPart> {
+        let head = self.head();
+        let origin = Origin::try_from(self.public.name().to_string()).unwrap();
+        let checkpoint = Checkpoint::new(origin, head).unwrap();
+        let signed = SignedCheckpoint::sign(checkpoint, &self.public, |text| {
+            <[u8; 64]>::try_from(self.key.sign(text)).map_err(|_| "length")
+        })
+        .unwrap();
+        let hashes = Plan::inclusion(index, head.size).unwrap().prove(self).unwrap();
+        let consistency = known
+            .filter(|known| *known <= head.size)
+            .map(|known| Plan::consistency(known, head.size).unwrap().prove(self).unwrap());
+        Some(LogPart {
+            proof: LogProof::new(index, hashes, signed, None).unwrap().to_string(),
+            consistency,
+        })
+    }
+
+    /// What a registry with this log answers.
+    fn serve(&self, sim: &Simulator, fetch: &Fetch) -> Answer {
+        serve_part(sim, fetch, |known| self.part(sim, known))
+    }
+}
+
+fn serve_part(sim: &Simulator, fetch: &Fetch, part: impl Fn(Option<u64>) -> Option<LogPart>) -> Answer {
+    let found = |bytes: Vec<u8>| {
+        let etag = sha256(&bytes).to_hex();
+        match fetch.etag.as_ref() == Some(&etag) {
+            true => Answer::NotModified,
+            false => Answer::Found {
+                bytes,
+                etag: Some(etag),
+            },
+        }
+    };
+    match &fetch.resource {
+        Resource::LogProof { size, .. } => match part(*size) {
+            Some(part) => found(serde_json::to_vec(&part).unwrap()),
+            None => Answer::Missing,
+        },
+        Resource::Bundle { version, root, .. } => {
+            let bundle = CheckBundle {
+                log: part(None),
+                ..sim.bundle(version.as_ref(), *root)
+            };
+            found(serde_json::to_vec(&bundle).unwrap())
+        }
+        _ => sim.serve(fetch),
+    }
+}
+
+fn leaf(sim: &Simulator) -> Leaf {
+    let version = sim.signed["snapshot"]["version"].as_u64().unwrap();
+    let digest = sha256(&sim.current["snapshot"]);
+    Leaf::new(sim.identity, LeafKind::Snapshot, version, digest).unwrap()
+}
+
+/// A namespace that names a log which holds its snapshot.
+fn logged() -> (Simulator, TestLog) {
+    let mut sim = Simulator::new();
+    let mut log = TestLog::new();
+    log.named_by(&mut sim, &[], 0);
+    log.strangers(5);
+    log.logged(&sim);
+    (sim, log)
+}
+
+fn requiring(sim: &Simulator, by: By) -> Device {
+    let mut device = Device::new(sim, by);
+    device.require = [Stage::Log].into();
+    device
+}
+
+fn check(device: &mut Device, sim: &Simulator, log: &TestLog) -> Checked {
+    device.check_with(sim.now, |fetch| log.serve(sim, fetch))
+}
+
+fn refused(checked: Checked) -> (Stage, String) {
+    refuse(checked)
+}
+
+#[test]
+fn a_logged_snapshot_passes_on_both_routes_and_the_evidence_says_what_is_not_excluded() {
+    for by in ROUTES {
+        let (sim, log) = logged();
+        let mut device = requiring(&sim, by);
+        let approved = permit(check(&mut device, &sim, &log));
+        let verdict = approved.verdict();
+        assert_eq!(outcome(&verdict, Stage::Log), &StageOutcome::Passed);
+        let evidence = &verdict.stage(Stage::Log).unwrap().evidence;
+        assert_eq!(evidence["size"], "6");
+        assert_eq!(evidence["index"], "5");
+        assert!(evidence["split_view"].contains("split view not excluded"));
+        let kept = device.state().log.unwrap();
+        assert_eq!(kept.head, log.head(), "the checkpoint is persisted");
+        assert_eq!(approved.state().log, Some(kept));
+    }
+}
+
+#[test]
+fn an_unchanged_check_by_bundle_is_one_request_and_nothing_new() {
+    let (sim, mut log) = logged();
+    let mut device = requiring(&sim, By::Bundle);
+    let first = log.clone();
+    permit(check(&mut device, &sim, &log));
+    assert_eq!(device.requests.len(), 1, "{:?}", device.requests);
+    // The log grew; the registry goes on showing the proof that it made first.
+    log.strangers(100);
+    permit(device.check_with(sim.now, |fetch| first.serve(&sim, fetch)));
+    assert_eq!(device.requests.len(), 1);
+    assert!(device.requests[0].etag.is_some());
+}
+
+#[test]
+fn a_new_release_is_followed_by_a_consistency_proof_and_the_floor_rises() {
+    for by in ROUTES {
+        let (mut sim, mut log) = logged();
+        let mut device = requiring(&sim, by);
+        permit(check(&mut device, &sim, &log));
+        log.strangers(90);
+        sim.release(draft("1.1.0", 2));
+        log.logged(&sim);
+        permit(check(&mut device, &sim, &log));
+        assert!(
+            device
+                .requests
+                .iter()
+                .any(|f| matches!(f.resource, Resource::LogProof { size: Some(6), .. }))
+        );
+        assert_eq!(device.state().log.unwrap().head, log.head());
+    }
+}
+
+#[test]
+fn without_a_named_log_the_stage_is_skipped_and_refuses_where_it_is_required() {
+    let sim = Simulator::new();
+    let approved = Device::new(&sim, By::Bundle).permitted(&sim);
+    assert!(matches!(
+        outcome(&approved.verdict(), Stage::Log),
+        StageOutcome::Skipped { reason } if reason.contains("split view is not excluded")
+    ));
+    let mut device = requiring(&sim, By::Bundle);
+    assert_eq!(device.refused(&sim), code(Stage::Log, "required-stage-skipped"));
+}
+
+#[test]
+fn refuses_a_snapshot_that_the_registry_cannot_prove() {
+    for by in ROUTES {
+        let (mut sim, log) = logged();
+        sim.release(draft("1.1.0", 2));
+        let mut device = Device::new(&sim, by);
+        assert_eq!(
+            refused(check(&mut device, &sim, &log)),
+            code(Stage::Log, "unavailable")
+        );
+        assert_eq!(device.state().log, None);
+    }
+}
+
+#[test]
+fn refuses_the_proof_of_another_version_namespace_or_kind() {
+    for by in ROUTES {
+        let (sim, mut log) = logged();
+        let this = leaf(&sim);
+        let others = [
+            Leaf::new(
+                sha256(b"other"),
+                LeafKind::Snapshot,
+                this.version(),
+                this.sha256(),
+            ),
+            Leaf::new(
+                this.namespace(),
+                LeafKind::Snapshot,
+                this.version() + 1,
+                this.sha256(),
+            ),
+            Leaf::new(this.namespace(), LeafKind::Root, this.version(), this.sha256()),
+            Leaf::new(
+                this.namespace(),
+                LeafKind::Snapshot,
+                this.version(),
+                sha256(b"other"),
+            ),
+        ];
+        for other in others {
+            log.entries[5] = other.unwrap().to_bytes().unwrap();
+            let mut device = Device::new(&sim, by);
+            let answer = device.check_with(sim.now, |fetch| {
+                serve_part(&sim, fetch, |known| log.part_of(5, known))
+            });
+            assert_eq!(refused(answer), code(Stage::Log, "not-in-log"));
+            assert_eq!(device.state().log, None);
+        }
+    }
+}
+
+#[test]
+fn refuses_another_tree_of_the_same_size() {
+    for by in ROUTES {
+        let (mut sim, mut log) = logged();
+        let mut device = requiring(&sim, by);
+        permit(check(&mut device, &sim, &log));
+        let seen = device.state().log;
+        sim.release(draft("1.1.0", 2));
+        // The same log key, another history: the new snapshot in the place of the old one.
+        log.entries.pop();
+        log.logged(&sim);
+        assert_eq!(
+            refused(check(&mut device, &sim, &log)),
+            code(Stage::Log, "split-view")
+        );
+        assert_eq!(device.state().log, seen, "the floor stays");
+    }
+}
+
+#[test]
+fn refuses_a_larger_tree_that_does_not_contain_the_known_one() {
+    for by in ROUTES {
+        let (mut sim, mut log) = logged();
+        let mut device = requiring(&sim, by);
+        permit(check(&mut device, &sim, &log));
+        let seen = device.state().log;
+        sim.release(draft("1.1.0", 2));
+        log.entries[2] = b"forged".to_vec();
+        log.logged(&sim);
+        assert_eq!(
+            refused(check(&mut device, &sim, &log)),
+            code(Stage::Log, "log-inconsistent")
+        );
+        let silent = device.check_with(sim.now, |fetch| serve_part(&sim, fetch, |_| log.part(&sim, None)));
+        assert_eq!(refused(silent), code(Stage::Log, "log-unproven"));
+        assert_eq!(device.state().log, seen);
+    }
+}
+
+#[test]
+fn refuses_an_older_tree_without_proof_that_it_is_a_part_of_the_known_one() {
+    let (sim, mut log) = logged();
+    let older = log.clone();
+    log.strangers(3);
+    let mut device = requiring(&sim, By::Static);
+    permit(check(&mut device, &sim, &log));
+    device.cached = None;
+    let seen = device.state().log;
+    assert_eq!(
+        refused(check(&mut device, &sim, &older)),
+        code(Stage::Log, "log-unproven")
+    );
+    // With the proof it is right, and the floor stays where it is.
+    let proven = Plan::consistency(6, 9).unwrap().prove(&log).unwrap();
+    let answer = device.check_with(sim.now, |fetch| {
+        serve_part(&sim, fetch, |_| {
+            older.part(&sim, None).map(|part| LogPart {
+                consistency: Some(proven.clone()),
+                ..part
+            })
+        })
+    });
+    permit(answer);
+    assert_eq!(device.state().log, seen);
+}
+
+#[test]
+fn refuses_a_checkpoint_by_another_key_or_of_another_log() {
+    for by in ROUTES {
+        let (sim, log) = logged();
+        let forgers = [
+            TestLog::named("log.example/one", new_key()),
+            TestLog::named("log.example/two", log.key.clone()),
+        ];
+        for mut forger in forgers {
+            forger.entries = log.entries.clone();
+            let mut device = Device::new(&sim, by);
+            let answer = check(&mut device, &sim, &forger);
+            assert_eq!(refused(answer), code(Stage::Log, "wrong-log"));
+        }
+    }
+}
+
+#[test]
+fn the_authority_may_name_another_log_and_the_device_begins_anew_with_it() {
+    let (mut sim, log) = logged();
+    let mut device = requiring(&sim, By::Bundle);
+    permit(check(&mut device, &sim, &log));
+    let mut other = TestLog::named("log.example/two", new_key());
+    other.named_by(&mut sim, &[], 0);
+    other.logged(&sim);
+    permit(check(&mut device, &sim, &other));
+    let kept = device.state().log.unwrap();
+    assert_eq!((kept.origin.as_str(), kept.head.size), ("log.example/two", 1));
+}
+
+#[test]
+fn refuses_too_few_witnesses_and_says_who_excludes_a_split_view() {
+    let (mut sim, mut log) = logged();
+    let witness = new_key();
+    let public = VerifierKey::witness(KeyName::new("witness.example").unwrap(), &raw(&witness)).unwrap();
+    log.named_by(&mut sim, &[public.to_string()], 1);
+    log.logged(&sim);
+    let mut device = requiring(&sim, By::Bundle);
+    assert_eq!(
+        refused(check(&mut device, &sim, &log)),
+        code(Stage::Log, "too-few-witnesses")
+    );
+    let cosigned = |known| {
+        let part = log.part(&sim, known)?;
+        let proof = LogProof::parse(part.proof.as_bytes()).unwrap();
+        let mut signed = proof.checkpoint().clone();
+        let message = assay_log::cosignature::message(sim.now, signed.note().text());
+        let mut signature = u64::try_from(sim.now.as_second()).unwrap().to_be_bytes().to_vec();
+        signature.extend(witness.sign(&message));
+        let line = assay_log::note::SignatureLine {
+            name: public.name().clone(),
+            id: public.id(),
+            signature,
+        };
+        signed.add(line).unwrap();
+        let index = proof.index();
+        let hashes = Plan::inclusion(index, log.head().size)
+            .unwrap()
+            .prove(&log)
+            .unwrap();
+        Some(LogPart {
+            proof: LogProof::new(index, hashes, signed, None).unwrap().to_string(),
+            ..part
+        })
+    };
+    let approved = permit(device.check_with(sim.now, |fetch| serve_part(&sim, fetch, cosigned)));
+    let verdict = approved.verdict();
+    assert_eq!(verdict.outcome, Outcome::Permit);
+    let evidence = &verdict.stage(Stage::Log).unwrap().evidence;
+    assert_eq!(evidence["split_view"], "excluded by witness.example");
+}
+
+#[test]
+fn refuses_documents_and_proofs_that_are_none() {
+    for document in [
+        "{}",
+        r#"{"v":2,"log":"x"}"#,
+        r#"{"v":1,"log":"x"}"#,
+        r#"{"v":1,"log":"x","threshold":1}"#,
+    ] {
+        let mut sim = Simulator::new();
+        sim.trust_target(TARGET, document.as_bytes(), true);
+        assert_eq!(
+            Device::new(&sim, By::Bundle).refused(&sim),
+            code(Stage::Log, "malformed")
+        );
+    }
+    let (sim, log) = logged();
+    for garbage in [
+        "",
+        "{}",
+        "[]",
+        r#"{"proof":""}"#,
+        r#"{"proof":"c2sp.org/tlog-proof@v1\n"}"#,
+    ] {
+        let mut device = Device::new(&sim, By::Static);
+        let answer = device.check_with(sim.now, |fetch| match fetch.resource {
+            Resource::LogProof { .. } => Answer::Found {
+                bytes: garbage.into(),
+                etag: None,
+            },
+            _ => log.serve(&sim, fetch),
+        });
+        assert_eq!(refused(answer), code(Stage::Log, "malformed"));
+    }
+}
