@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web::Data;
 use assay_schema::bundle::LogPart;
@@ -25,6 +26,11 @@ const BUNDLES: usize = 16 << 20;
 
 /// The file in the data folder that a running registry holds locked.
 pub(crate) const LOCK: &str = "lock";
+
+/// How long an answer waits until its snapshot has a place in the log.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks.
+const LOG_PERIOD: Duration = Duration::from_millis(50);
 
 /// The registry's parts. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -161,6 +167,28 @@ impl AppState {
         known: Option<u64>,
     ) -> Result<Option<LogPart>, LogError> {
         crate::log::prove::snapshot(self, identity, version, sha256, known).await
+    }
+
+    /// As [`AppState::log_part`], but waits while the sequencer has the snapshot still before it: a device that asks right behind a
+    /// publication is not sent away.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    pub async fn log_part_soon(
+        &self,
+        identity: Sha256Digest,
+        version: u64,
+        sha256: Sha256Digest,
+        known: Option<u64>,
+    ) -> Result<Option<LogPart>, LogError> {
+        let patience = tokio::time::Instant::now() + LOG_PATIENCE;
+        loop {
+            let part = self.log_part(identity, version, sha256, known).await?;
+            if part.is_some() || tokio::time::Instant::now() >= patience {
+                return Ok(part);
+            }
+            tokio::time::sleep(LOG_PERIOD).await;
+        }
     }
 
     /// The bytes of a range of a blob as a stream of pieces of at most 1 MiB.

@@ -150,9 +150,9 @@ test("refuses another namespace's root", async () => {
 });
 
 test("refuses a required stage that was skipped", async () => {
-  const { verdict } = await verifyRelease(wasm, { ...options, require: ["log"] });
+  const { verdict } = await verifyRelease(wasm, { ...options, require: ["screening"] });
   assert.equal(verdict.outcome, "refuse");
-  assert.equal(stage(verdict, "log").code, "required-stage-skipped");
+  assert.equal(stage(verdict, "screening").code, "required-stage-skipped");
 });
 
 test("refuses expired metadata and a clock before this software", async () => {

@@ -1,7 +1,5 @@
 //! The check bundle of a model.
 
-use std::time::Duration;
-
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
@@ -26,11 +24,6 @@ use crate::state::{AppState, State};
 
 /// How often a bundle begins again because the namespace changed meanwhile.
 const ATTEMPTS: usize = 5;
-/// How long a bundle waits until its snapshot has a place in the log; without one it is served without proof, and not kept.
-const LOG_PATIENCE: Duration = Duration::from_secs(2);
-/// How often it looks.
-const LOG_PERIOD: Duration = Duration::from_millis(50);
-
 /// The query of a check.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -181,13 +174,16 @@ async fn log_part(state: &AppState, namespace: &NamespaceRecord) -> ApiResult<Op
     Ok(Some(part))
 }
 
+/// Without a place in the log in time, a bundle is served without proof, and not kept.
 async fn wait_for_log(state: &AppState, namespace: &NamespaceRecord) -> ApiResult<()> {
-    let patience = tokio::time::Instant::now() + LOG_PATIENCE;
-    while tokio::time::Instant::now() < patience {
-        if !matches!(log_part(state, namespace).await?, Some(None)) {
-            break;
-        }
-        tokio::time::sleep(LOG_PERIOD).await;
+    if log_part(state, namespace)
+        .await?
+        .is_some_and(|part| part.is_none())
+    {
+        let snapshot = current(state, namespace, "snapshot").await?;
+        state
+            .log_part_soon(namespace.identity, snapshot.version, snapshot.sha256, None)
+            .await?;
     }
     Ok(())
 }

@@ -146,7 +146,7 @@ fn answer(
     ),
     responses(
         (status = 200, description = "The proof", body = LogPart),
-        (status = "4XX", description = "A problem; 404 also while the snapshot is not in the log yet", body = Problem,
+        (status = "4XX", description = "A problem; 404 also if the snapshot is not in the log within two seconds", body = Problem,
          content_type = "application/problem+json"),
     ),
     security((), ("token" = []))
@@ -161,7 +161,7 @@ pub async fn proof(state: State, caller: Caller, path: Path<String>, query: Quer
         .await?
         .ok_or_else(missing)?;
     let part = state
-        .log_part(record.identity, file.version, file.sha256, query.log)
+        .log_part_soon(record.identity, file.version, file.sha256, query.log)
         .await?
         .ok_or_else(missing)?;
     let cache = match record.visibility {
