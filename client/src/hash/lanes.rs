@@ -172,34 +172,47 @@ mod x86 {
         }
     }
 
+    /// Four words of one lane's schedule, and the four rounds that use them. All arguments are literals: whether the compiler
+    /// unrolls a loop over them differs from build to build, and without that it is not faster than one lane.
+    macro_rules! four_rounds {
+        ($states:ident, $schedule:ident, $blocks:ident, $k:ident, $lane:literal, $at:literal) => {
+            let w = &mut $schedule[$lane];
+            w[$at % 4] = if $at < 4 {
+                load($blocks[$lane], $at)
+            } else {
+                let (w0, w1, w2, w3) = (
+                    w[$at % 4],
+                    w[($at + 1) % 4],
+                    w[($at + 2) % 4],
+                    w[($at + 3) % 4],
+                );
+                let mixed = _mm_add_epi32(_mm_sha256msg1_epu32(w0, w1), _mm_alignr_epi8::<4>(w3, w2));
+                _mm_sha256msg2_epu32(mixed, w3)
+            };
+            let message = _mm_add_epi32(w[$at % 4], $k);
+            let [abef, cdgh] = &mut $states[$lane];
+            *cdgh = _mm_sha256rnds2_epu32(*cdgh, *abef, message);
+            *abef = _mm_sha256rnds2_epu32(*abef, *cdgh, _mm_shuffle_epi32::<0x0e>(message));
+        };
+    }
+
+    macro_rules! all_lanes {
+        ($states:ident, $schedule:ident, $blocks:ident, $($at:literal)*) => {$(
+            let k = words([K[4 * $at + 3], K[4 * $at + 2], K[4 * $at + 1], K[4 * $at]]);
+            four_rounds!($states, $schedule, $blocks, k, 0, $at);
+            four_rounds!($states, $schedule, $blocks, k, 1, $at);
+            four_rounds!($states, $schedule, $blocks, k, 2, $at);
+            four_rounds!($states, $schedule, $blocks, k, 3, $at);
+        )*};
+    }
+
     /// One block of each lane. The lanes' instructions stand beside each other, so that one waits while the others work.
     #[inline]
     #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
     fn one(states: &mut [State; LANES], blocks: [&[u8; 64]; LANES]) {
         let before = *states;
         let mut schedule = [[_mm_setzero_si128(); 4]; LANES];
-        for round in 0..16 {
-            let k = words([K[4 * round + 3], K[4 * round + 2], K[4 * round + 1], K[4 * round]]);
-            for lane in 0..LANES {
-                let w = &mut schedule[lane];
-                w[round % 4] = if round < 4 {
-                    load(blocks[lane], round)
-                } else {
-                    let (w0, w1, w2, w3) = (
-                        w[round % 4],
-                        w[(round + 1) % 4],
-                        w[(round + 2) % 4],
-                        w[(round + 3) % 4],
-                    );
-                    let mixed = _mm_add_epi32(_mm_sha256msg1_epu32(w0, w1), _mm_alignr_epi8::<4>(w3, w2));
-                    _mm_sha256msg2_epu32(mixed, w3)
-                };
-                let message = _mm_add_epi32(w[round % 4], k);
-                let [abef, cdgh] = &mut states[lane];
-                *cdgh = _mm_sha256rnds2_epu32(*cdgh, *abef, message);
-                *abef = _mm_sha256rnds2_epu32(*abef, *cdgh, _mm_shuffle_epi32::<0x0e>(message));
-            }
-        }
+        all_lanes!(states, schedule, blocks, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
         for (state, old) in states.iter_mut().zip(before) {
             *state = [_mm_add_epi32(state[0], old[0]), _mm_add_epi32(state[1], old[1])];
         }
