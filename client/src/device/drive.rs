@@ -78,6 +78,8 @@ enum Done {
     },
     /// A file on this device cannot be read, for another reason than that it is not there.
     Broken(DeviceError),
+    /// What came of one job. Together, so that the next job is as large: pieces are hashed four at a time.
+    Many(Vec<Done>),
 }
 
 /// Buffers for fetched pieces, used again.
@@ -284,6 +286,7 @@ impl Deciding<'_> {
                 content.handle(Event::Received(piece));
             }
             Done::Broken(error) => return Err(error),
+            Done::Many(all) => return all.into_iter().try_for_each(|done| self.take(content, done)),
         }
         Ok(())
     }
@@ -319,10 +322,12 @@ impl Worker<'_> {
             let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { return };
             let going = match job {
-                Job::Hash(pieces) => pieces
-                    .chunk_by(|a, b| a.file == b.file)
-                    .flat_map(|pieces| self.hash(pieces, &mut open))
-                    .all(|done| self.send(done)),
+                Job::Hash(pieces) => {
+                    let runs = pieces.chunk_by(|a, b| a.file == b.file);
+                    self.send(Done::Many(
+                        runs.flat_map(|run| self.hash(run, &mut open)).collect(),
+                    ))
+                }
                 Job::Index { file, sha256, size } => self.send(Done::Event(self.index(file, sha256, size))),
                 Job::Fetch { file, sha256, pieces } => self.fetch(file, sha256, &pieces),
             };
