@@ -5,7 +5,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `namespaces` | online keys, namespaces, metadata, the compare-and-swap of a publication |
+//! | `namespaces` | namespaces, metadata, the compare-and-swap of a publication |
+//! | `online_keys` | sealed keys of the online roles, present and next |
 //! | `lookups` | what publication and distribution ask about blobs and releases |
 //! | `releases` | candidates, listings, search |
 //! | `blobs` | blobs, links, pins, the segments that hold them |
@@ -25,6 +26,7 @@ mod log;
 mod lookups;
 mod migration;
 mod namespaces;
+mod online_keys;
 mod releases;
 mod tokens;
 mod types;
