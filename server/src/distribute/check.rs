@@ -160,27 +160,28 @@ async fn bundle(
     ))
 }
 
-/// The proof of the present snapshot, if the namespace names a log: the outer `None` says that it names none.
-async fn log_part(state: &AppState, namespace: &NamespaceRecord) -> ApiResult<Option<Option<LogPart>>> {
+/// The present snapshot, if the namespace names a log.
+async fn logged_snapshot(state: &AppState, namespace: &NamespaceRecord) -> ApiResult<Option<MetadataFile>> {
     let targets = current(state, namespace, "targets").await?;
     let listed = TargetsFile::parse("targets", &targets.bytes).map_err(ApiError::internal)?;
     if !listed.targets.contains_key(log::TARGET) {
         return Ok(None);
     }
-    let snapshot = current(state, namespace, "snapshot").await?;
-    let part = state
-        .log_part(namespace.identity, snapshot.version, snapshot.sha256, None)
-        .await?;
-    Ok(Some(part))
+    current(state, namespace, "snapshot").await.map(Some)
+}
+
+/// The proof of the present snapshot, if the namespace names a log: the outer `None` says that it names none.
+async fn log_part(state: &AppState, namespace: &NamespaceRecord) -> ApiResult<Option<Option<LogPart>>> {
+    let Some(snapshot) = logged_snapshot(state, namespace).await? else {
+        return Ok(None);
+    };
+    let part = state.log_part(namespace.identity, snapshot.version, snapshot.sha256, None);
+    Ok(Some(part.await?))
 }
 
 /// Without a place in the log in time, a bundle is served without proof, and not kept.
 async fn wait_for_log(state: &AppState, namespace: &NamespaceRecord) -> ApiResult<()> {
-    if log_part(state, namespace)
-        .await?
-        .is_some_and(|part| part.is_none())
-    {
-        let snapshot = current(state, namespace, "snapshot").await?;
+    if let Some(snapshot) = logged_snapshot(state, namespace).await? {
         state
             .log_part_soon(namespace.identity, snapshot.version, snapshot.sha256, None)
             .await?;
