@@ -1,7 +1,7 @@
 //! The room's requests: parse, hand on, answer.
 
-use actix_web::HttpResponse;
 use actix_web::web::{Path, Payload, Query};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use assay_schema::api::{
     CreateNamespace, NamespaceInfo, OnlineKeys, Publication, Published, ReleaseInfo, Scope,
 };
@@ -90,12 +90,15 @@ pub async fn create_namespace(
     caller.require(Scope::Admin, Some(&namespace))?;
     let request: CreateNamespace = body::json(&state, payload, MAX_PUBLICATION).await?;
     let created = create::create(&state, &namespace, request, state.clock.now()).await?;
-    let mut answer = if created.new {
-        HttpResponse::Created()
-    } else {
-        HttpResponse::Ok()
-    };
-    Ok(answer.json(created.info))
+    Ok(created_or_ok(created.new).json(created.info))
+}
+
+/// 201 for what is new, 200 for what stood already.
+fn created_or_ok(new: bool) -> HttpResponseBuilder {
+    match new {
+        true => HttpResponse::Created(),
+        false => HttpResponse::Ok(),
+    }
 }
 
 /// Put a release candidate
@@ -135,12 +138,7 @@ pub async fn put_release(
     caller.publishes(&state, &namespace).await?;
     let bytes = body::bytes(&state, payload, MAX_MANIFEST).await?;
     let put = candidate::put(&state, &namespace, &model, &version, bytes, state.clock.now()).await?;
-    let mut answer = if put.changed {
-        HttpResponse::Created()
-    } else {
-        HttpResponse::Ok()
-    };
-    Ok(answer.json(put.info))
+    Ok(created_or_ok(put.changed).json(put.info))
 }
 
 /// Publish signed metadata: targets files, or the next root
