@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::iter::repeat_n;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -78,8 +79,6 @@ enum Done {
     },
     /// A file on this device cannot be read, for another reason than that it is not there.
     Broken(DeviceError),
-    /// What came of one job. Together, so that the next job is as large: pieces are hashed four at a time.
-    Many(Vec<Done>),
 }
 
 /// Buffers for fetched pieces, used again.
@@ -99,29 +98,15 @@ pub(super) fn drive(
     let (hash_queue, fetch_queue) = (Mutex::new(hash_queue), Mutex::new(fetch_queue));
     let buffers = Buffers::default();
     std::thread::scope(|scope| {
-        for _ in 0..sources.threads {
-            let done = done.clone();
-            scope.spawn(|| {
-                let worker = Worker {
-                    entries: &entries,
-                    sources,
-                    done,
-                    buffers: &buffers,
-                };
-                worker.run(&hash_queue);
-            });
-        }
-        for _ in 0..sources.remote.map_or(0, |_| FETCHERS) {
-            let done = done.clone();
-            scope.spawn(|| {
-                let worker = Worker {
-                    entries: &entries,
-                    sources,
-                    done,
-                    buffers: &buffers,
-                };
-                worker.run(&fetch_queue);
-            });
+        let fetchers = sources.remote.map_or(0, |_| FETCHERS);
+        for queue in repeat_n(&hash_queue, sources.threads).chain(repeat_n(&fetch_queue, fetchers)) {
+            let worker = Worker {
+                entries: &entries,
+                sources,
+                done: done.clone(),
+                buffers: &buffers,
+            };
+            scope.spawn(move || worker.run(queue));
         }
         let mut deciding = Deciding {
             entries: &entries,
@@ -168,7 +153,7 @@ impl Deciding<'_> {
     fn run(
         &mut self,
         content: &mut Content,
-        results: &Receiver<Done>,
+        results: &Receiver<Vec<Done>>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Box<Verdict>> {
         loop {
@@ -183,8 +168,10 @@ impl Deciding<'_> {
                 return Err(DeviceError::Stuck);
             }
             let mut next = Some(results.recv().map_err(|_| DeviceError::Stuck)?);
-            while let Some(done) = next {
-                self.take(content, done)?;
+            while let Some(all) = next {
+                for done in all {
+                    self.take(content, done)?;
+                }
                 next = results.try_recv().ok();
             }
         }
@@ -286,7 +273,6 @@ impl Deciding<'_> {
                 content.handle(Event::Received(piece));
             }
             Done::Broken(error) => return Err(error),
-            Done::Many(all) => return all.into_iter().try_for_each(|done| self.take(content, done)),
         }
         Ok(())
     }
@@ -310,7 +296,7 @@ impl Deciding<'_> {
 struct Worker<'a> {
     entries: &'a [FileEntry],
     sources: Sources<'a>,
-    done: Sender<Done>,
+    done: Sender<Vec<Done>>,
     buffers: &'a Buffers,
 }
 
@@ -324,11 +310,11 @@ impl Worker<'_> {
             let going = match job {
                 Job::Hash(pieces) => {
                     let runs = pieces.chunk_by(|a, b| a.file == b.file);
-                    self.send(Done::Many(
-                        runs.flat_map(|run| self.hash(run, &mut open)).collect(),
-                    ))
+                    self.send(runs.flat_map(|run| self.hash(run, &mut open)).collect())
                 }
-                Job::Index { file, sha256, size } => self.send(Done::Event(self.index(file, sha256, size))),
+                Job::Index { file, sha256, size } => {
+                    self.send(vec![Done::Event(self.index(file, sha256, size))])
+                }
                 Job::Fetch { file, sha256, pieces } => self.fetch(file, sha256, &pieces),
             };
             if !going {
@@ -337,8 +323,9 @@ impl Worker<'_> {
         }
     }
 
-    /// False when nobody listens any more.
-    fn send(&self, done: Done) -> bool {
+    /// What came of a job goes together, so that the next job is as large: pieces are hashed four at a time. False when nobody listens
+    /// any more.
+    fn send(&self, done: Vec<Done>) -> bool {
         self.done.send(done).is_ok()
     }
 
@@ -402,7 +389,12 @@ impl Worker<'_> {
             Ok(listened) => return listened,
             Err(problem) => problem,
         };
-        self.send(Done::Event(failed(file, left.to_vec(), &problem.0, problem.1)))
+        self.send(vec![Done::Event(failed(
+            file,
+            left.to_vec(),
+            &problem.0,
+            problem.1,
+        ))])
     }
 
     fn fetch_run(
@@ -432,11 +424,11 @@ impl Worker<'_> {
             body.read_exact(&mut bytes).map_err(|e| (e.to_string(), true))?;
             let sha256 = hash::sha256(&bytes);
             *left = rest;
-            if !self.send(Done::Received {
+            if !self.send(vec![Done::Received {
                 piece: *piece,
                 bytes,
                 sha256,
-            }) {
+            }]) {
                 return Ok(false);
             }
         }
