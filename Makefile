@@ -43,7 +43,7 @@ doc: ## documentation, warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc $(ALL) --no-deps --document-private-items
 
 nextest: ## all Rust tests
-	@scripts/setup.sh nextest postgres
+	@scripts/setup.sh nextest postgres softhsm
 	cargo nextest run $(ALL) --no-fail-fast
 
 doctest: ## examples in the documentation

@@ -6,6 +6,7 @@
 #   python    a virtual environment with the tools that ours must work with
 #   wasm      the wasm32 target and wasm-bindgen's command
 #   postgres  PostgreSQL's server, for the tests of the database layer
+#   softhsm   SoftHSM 2 and OpenSC's pkcs11-tool, for the tests of keys in tokens
 #   faketime  libfaketime, for tests with a wrong clock (optional)
 #   bench     openssl, to compare with
 source "$(dirname "$0")/lib.sh"
@@ -92,6 +93,11 @@ debian_wasm() {
 postgres() {
     ls -d /usr/lib/postgresql/*/bin >/dev/null 2>&1 || have initdb || apt_install postgresql ||
         die "PostgreSQL's server is missing, and its tests with it: apt-get install postgresql"
+}
+
+softhsm() {
+    { have softhsm2-util && have pkcs11-tool; } || apt_install softhsm2 opensc ||
+        die "SoftHSM 2 or OpenSC is missing, and the tests of keys in tokens with it: apt-get install softhsm2 opensc"
 }
 
 # Tests that need another clock are skipped without it.

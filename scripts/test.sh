@@ -4,7 +4,7 @@ source "$(dirname "$0")/lib.sh"
 cd "$REPO"
 
 scripts/setup.sh base
-scripts/setup.sh nextest postgres python wasm faketime
+scripts/setup.sh nextest postgres softhsm python wasm faketime
 
 logs="$(mktemp -d)"
 trap 'rm -rf "$logs"' EXIT

@@ -35,3 +35,10 @@ tree="$(cargo tree --locked --workspace -e normal --prefix none --format '{p} {f
 if found="$(grep -E '^(aws-lc-rs|aws-lc-sys) v' <<<"$tree" | sort -u)"; then
     die "the workspace has a second TLS provider beside ring: $found"
 fi
+
+# A library that a token's maker wrote runs with the rights of whoever loads it: the registry and devices' verifiers load none.
+for package in assay-server assay-client assay-verifier; do
+    if found="$(cargo tree --locked -p "$package" -e normal --prefix none --format '{p}' | grep -E '^(cryptoki|cryptoki-sys|libloading|assay-pkcs11) v')"; then
+        die "$package can load PKCS#11 modules: $found"
+    fi
+done

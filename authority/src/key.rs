@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use p256::ecdsa::signature::Signer;
 use p256::elliptic_curve::Generate;
 use pkcs8::der::pem::LineEnding;
 use pkcs8::{EncodePrivateKey, EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, SecretDocument};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
 use crate::public::PublicKey;
+use crate::token::{TokenError, TokenKey};
 
 const PLAIN: &str = "PRIVATE KEY";
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
@@ -120,9 +123,31 @@ pub enum KeyError {
     /// The key could not be encoded.
     #[error("key: cannot be encoded: {0}")]
     Encoding(String),
+    /// A token does not sign.
+    #[error(transparent)]
+    Token(Box<TokenError>),
+    /// A token signed something else, or with another key.
+    #[error(
+        "token: its signature does not verify under the recorded public key ({found}); it was thrown away. Is this the right token, \
+         and does it work?"
+    )]
+    WrongSignature {
+        /// What the token answered.
+        found: String,
+    },
+    /// A key in a token cannot be written to a file.
+    #[error("key: it is kept in a token, which does not give it away; make a new key for a file")]
+    InToken,
 }
 
-/// A private key. Its memory is wiped when it is dropped, and `Debug` shows only the kind and the public key's digest.
+impl From<TokenError> for KeyError {
+    fn from(error: TokenError) -> Self {
+        Self::Token(Box::new(error))
+    }
+}
+
+/// A private key, here or in a token. Its memory is wiped when it is dropped, and `Debug` shows only the kind and the public key's
+/// digest.
 #[derive(Clone)]
 pub struct SigningKey {
     inner: Inner,
@@ -136,6 +161,8 @@ enum Inner {
     P256(p256::ecdsa::SigningKey),
     P384(p384::ecdsa::SigningKey),
     P521(p521::ecdsa::SigningKey),
+    /// Nothing secret is here.
+    Token(Arc<dyn TokenKey>),
 }
 
 impl SigningKey {
@@ -241,10 +268,21 @@ impl SigningKey {
         &self.public
     }
 
-    /// Signs the message. Always the same signature for the same message: Ed25519 (RFC 8032) as 64 raw bytes, ECDSA with the
-    /// nonce of RFC 6979 as ASN.1 DER, over SHA-256 for P-256, SHA-384 for P-384, SHA-512 for P-521.
-    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        match &self.inner {
+    /// A key that signs in its token, as the one with this public half.
+    pub fn in_token(public: PublicKey, key: Arc<dyn TokenKey>) -> Self {
+        let inner = Inner::Token(key);
+        Self { inner, public }
+    }
+
+    /// Signs the message: Ed25519 (RFC 8032) as 64 raw bytes, ECDSA as ASN.1 DER, over SHA-256 for P-256, SHA-384 for P-384, SHA-512
+    /// for P-521. A key that is here always makes the same signature for the same message (ECDSA with the nonce of RFC 6979); a
+    /// token's ECDSA key makes another each time.
+    ///
+    /// # Errors
+    /// [`KeyError::Token`], and [`KeyError::WrongSignature`]: what a token signed is verified before it leaves. A key that is here
+    /// does not fail.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Ok(match &self.inner {
             Inner::Ed25519(key) => key.sign(message).to_bytes().to_vec(),
             Inner::P256(key) => Signer::<p256::ecdsa::DerSignature>::sign(key, message)
                 .as_bytes()
@@ -255,6 +293,41 @@ impl SigningKey {
             Inner::P521(key) => Signer::<p521::ecdsa::DerSignature>::sign(key, message)
                 .as_bytes()
                 .to_vec(),
+            Inner::Token(key) => self.sign_in_token(key.as_ref(), message)?,
+        })
+    }
+
+    fn sign_in_token(&self, key: &dyn TokenKey, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let raw = key.sign(&match self.kind() {
+            KeyKind::Ed25519 => message.to_vec(),
+            KeyKind::P256 => Sha256::digest(message).to_vec(),
+            KeyKind::P384 => Sha384::digest(message).to_vec(),
+            KeyKind::P521 => Sha512::digest(message).to_vec(),
+        })?;
+        let wrong = || KeyError::WrongSignature {
+            found: format!("{} bytes from a {} key", raw.len(), self.kind()),
+        };
+        let signature = match self.kind() {
+            KeyKind::Ed25519 => raw.clone(),
+            KeyKind::P256 => p256::ecdsa::Signature::from_slice(&raw)
+                .map_err(|_| wrong())?
+                .to_der()
+                .as_bytes()
+                .to_vec(),
+            KeyKind::P384 => p384::ecdsa::Signature::from_slice(&raw)
+                .map_err(|_| wrong())?
+                .to_der()
+                .as_bytes()
+                .to_vec(),
+            KeyKind::P521 => p521::ecdsa::Signature::from_slice(&raw)
+                .map_err(|_| wrong())?
+                .to_der()
+                .as_bytes()
+                .to_vec(),
+        };
+        match self.public.verifies(message, &signature) {
+            true => Ok(signature),
+            false => Err(wrong()),
         }
     }
 
@@ -264,6 +337,7 @@ impl SigningKey {
             Inner::P256(key) => PublicKey::new(KeyKind::P256, key.verifying_key()),
             Inner::P384(key) => PublicKey::new(KeyKind::P384, key.verifying_key()),
             Inner::P521(key) => PublicKey::new(KeyKind::P521, key.verifying_key()),
+            Inner::Token(_) => return Err(KeyError::InToken),
         }?;
         Ok(Self { inner, public })
     }
@@ -317,6 +391,7 @@ impl SigningKey {
             Inner::P256(key) => key.to_pkcs8_der(),
             Inner::P384(key) => key.to_pkcs8_der(),
             Inner::P521(key) => key.to_pkcs8_der(),
+            Inner::Token(_) => return Err(KeyError::InToken),
         }
         .map_err(encoding)
     }

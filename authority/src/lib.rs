@@ -10,6 +10,7 @@
 //! | [`metadata`] | root, targets, snapshot and timestamp: made, read back, edited, signed |
 //! | [`namespace`] | the first metadata of a namespace |
 //! | [`release`] | file digests, release manifests, publications |
+//! | [`token`] | keys that are kept in a token (PKCS#11): traits and refusals |
 //! | [`oms`] | OpenSSF Model Signing v1.0 signatures by key |
 #![cfg_attr(
     test,
@@ -27,9 +28,11 @@ pub mod namespace;
 pub mod oms;
 pub mod public;
 pub mod release;
+pub mod token;
 
 pub use key::{KeyError, KeyKind, SigningKey};
 pub use metadata::{
     FileMeta, MetadataError, RoleKeys, Root, Signed, Snapshot, Target, Targets, TimestampRole, TopRole,
 };
 pub use public::PublicKey;
+pub use token::{FoundKey, TokenError, TokenKey, Tokens};

@@ -105,7 +105,7 @@ pub fn sign_model<'a>(
         "predicateType": PREDICATE_TYPE,
         "predicate": {"serialization": serialization, "resources": resources},
     }))?;
-    let signature = key.sign(&pre_authentication(&statement));
+    let signature = key.sign(&pre_authentication(&statement))?;
     let bundle = json!({
         "mediaType": BUNDLE_TYPE,
         "verificationMaterial": {

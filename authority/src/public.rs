@@ -5,6 +5,7 @@ use std::fmt;
 use assay_schema::Sha256Digest;
 use assay_schema::canonical::{self, JsonError};
 use assay_schema::tuf::{TufKey, TufKeyValue};
+use p256::ecdsa::signature::Verifier;
 use pkcs8::der::pem::LineEnding;
 use pkcs8::{DecodePublicKey, Document, EncodePublicKey};
 use sha2::{Digest, Sha256};
@@ -104,6 +105,56 @@ impl PublicKey {
             Ok(found)
         } else {
             Err(unsupported(&format!("the PEM holds a {} key", found.kind)))
+        }
+    }
+
+    /// Reads the bare point, as tokens keep it: 32 bytes for Ed25519 (RFC 8032), SEC1 for the other curves.
+    ///
+    /// # Errors
+    /// [`KeyError::Unsupported`]: not a point of the curve.
+    pub fn from_point(kind: KeyKind, point: &[u8]) -> Result<Self, KeyError> {
+        let unsupported = || KeyError::Unsupported {
+            found: format!("{} bytes that are no point of {kind}", point.len()),
+        };
+        match kind {
+            KeyKind::Ed25519 => {
+                let raw = point.try_into().map_err(|_| unsupported())?;
+                Self::ed25519(&ed25519_dalek::VerifyingKey::from_bytes(raw).map_err(|_| unsupported())?)
+            }
+            KeyKind::P256 => Self::new(
+                kind,
+                &p256::PublicKey::from_sec1_bytes(point).map_err(|_| unsupported())?,
+            ),
+            KeyKind::P384 => Self::new(
+                kind,
+                &p384::PublicKey::from_sec1_bytes(point).map_err(|_| unsupported())?,
+            ),
+            KeyKind::P521 => Self::new(
+                kind,
+                &p521::PublicKey::from_sec1_bytes(point).map_err(|_| unsupported())?,
+            ),
+        }
+    }
+
+    /// Whether this key signed the message, in the form of [`SigningKey::sign`].
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self.kind {
+            KeyKind::Ed25519 => ed25519_dalek::VerifyingKey::from_public_key_der(&self.der)
+                .ok()
+                .zip(ed25519_dalek::Signature::from_slice(signature).ok())
+                .is_some_and(|(key, signature)| key.verify_strict(message, &signature).is_ok()),
+            KeyKind::P256 => p256::ecdsa::VerifyingKey::from_public_key_der(&self.der)
+                .ok()
+                .zip(p256::ecdsa::Signature::from_der(signature).ok())
+                .is_some_and(|(key, signature)| key.verify(message, &signature).is_ok()),
+            KeyKind::P384 => p384::ecdsa::VerifyingKey::from_public_key_der(&self.der)
+                .ok()
+                .zip(p384::ecdsa::Signature::from_der(signature).ok())
+                .is_some_and(|(key, signature)| key.verify(message, &signature).is_ok()),
+            KeyKind::P521 => p521::ecdsa::VerifyingKey::from_public_key_der(&self.der)
+                .ok()
+                .zip(p521::ecdsa::Signature::from_der(signature).ok())
+                .is_some_and(|(key, signature)| key.verify(message, &signature).is_ok()),
         }
     }
 

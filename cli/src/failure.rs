@@ -1,7 +1,8 @@
 //! Every library error as an exit code, a name for programs, and words for people. The one place that maps them.
 
-use assay_authority::KeyError;
+use assay_authority::oms::OmsError;
 use assay_authority::release::PublishError as SigningError;
+use assay_authority::{KeyError, TokenError};
 use assay_client::device::DeviceError;
 use assay_client::publisher::PublishError;
 use assay_client::scan::ScanError;
@@ -219,10 +220,12 @@ impl From<ScanError> for Failure {
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
         let message = printable(&error.to_string());
+        let key = key_beneath(&error).map(of_key);
         let (exit, code) = match error {
             PublishError::File(e) => return e.into(),
             PublishError::Scan(e) => return e.into(),
             PublishError::Transport(e) => return e.into(),
+            _ if let Some(of_key) = key => of_key,
             PublishError::Key { source, .. } => of_key(&source),
             PublishError::NoKey { .. } => (Exit::NotFound, "no-key"),
             PublishError::KeyExists { .. } => (Exit::Conflict, "key-exists"),
@@ -297,7 +300,42 @@ fn of_key(error: &KeyError) -> (Exit, &'static str) {
         KeyError::PassphraseNeeded | KeyError::WrongPassphrase | KeyError::EmptyPassphrase => {
             (Exit::Denied, "passphrase")
         }
+        KeyError::Token(error) => of_token(error),
+        KeyError::WrongSignature { .. } => (Exit::Refused, "token-signature"),
         _ => (Exit::Failed, "bad-key"),
+    }
+}
+
+fn of_token(error: &TokenError) -> (Exit, &'static str) {
+    use TokenError as T;
+    match error {
+        T::NotBuilt | T::NoModule { .. } | T::Uri { .. } => (Exit::Usage, "token-uri"),
+        T::Ambiguous { .. } => (Exit::Usage, "token-ambiguous"),
+        T::Module { .. } => (Exit::Failed, "token-module"),
+        T::Absent { .. } => (Exit::NotFound, "no-token"),
+        T::NoKey { .. } => (Exit::NotFound, "no-key"),
+        T::PinNeeded { .. } | T::WrongPin { .. } | T::PinFile { .. } => (Exit::Denied, "pin"),
+        T::PinLocked { .. } => (Exit::Denied, "pin-locked"),
+        T::KeyExists { .. } => (Exit::Conflict, "key-exists"),
+        T::OtherKey { .. } => (Exit::Refused, "other-key"),
+        T::Unsupported { .. } => (Exit::Failed, "bad-key"),
+        T::Removed { .. } => (Exit::Failed, "token-removed"),
+        T::Failed { .. } => (Exit::Failed, "token"),
+        T::Memory(_) => (Exit::Store, "authority-folder"),
+    }
+}
+
+/// The key error beneath a signature that was not made, if it is one: metadata and model signatures carry it along.
+fn key_beneath(error: &PublishError) -> Option<&KeyError> {
+    use assay_authority::MetadataError as M;
+    use assay_authority::namespace::NamespaceError as N;
+    match error {
+        PublishError::Key { source, .. } => Some(source),
+        PublishError::Metadata(M::Key(key))
+        | PublishError::ModelSignature(OmsError::Key(key))
+        | PublishError::Namespace(N::Metadata(M::Key(key)))
+        | PublishError::Release(SigningError::Metadata(M::Key(key))) => Some(key),
+        _ => None,
     }
 }
 

@@ -3,16 +3,18 @@
 use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use assay_authority::SigningKey;
+use assay_authority::{SigningKey, Tokens};
 use zeroize::Zeroizing;
 
-use crate::args::PassphraseArgs;
+use crate::args::{PassphraseArgs, TokensArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
 const VARIABLE: &str = "ASSAY_PASSPHRASE";
+#[cfg(feature = "pkcs11")]
+const PIN_VARIABLE: &str = "ASSAY_PKCS11_PIN";
 /// Nobody's passphrase or token is longer; a device file would never end.
 const MAX_SECRET: u64 = 64 << 10;
 
@@ -108,6 +110,32 @@ impl Passphrases {
         asked.push(answer.clone());
         Some(answer.to_string())
     }
+}
+
+/// The tokens that hold keys. A PIN comes from the environment or the terminal, where a key's URI names no file.
+#[cfg(feature = "pkcs11")]
+pub(crate) fn tokens(args: &TokensArgs) -> Arc<dyn Tokens> {
+    // A variable that is empty counts as one that is not set.
+    let module = args
+        .pkcs11_module
+        .clone()
+        .filter(|path| !path.as_os_str().is_empty());
+    Arc::new(assay_pkcs11::Pkcs11Tokens::new(module, |token| {
+        let given = std::env::var(PIN_VARIABLE).ok().filter(|pin| !pin.is_empty());
+        // Nobody to ask: the refusal says where the PIN can come from.
+        given.map(Zeroizing::new).or_else(|| {
+            let token: String = token.chars().filter(|c| !c.is_control()).collect();
+            ask(&format!("PIN of token {token}: ")).ok()
+        })
+    }))
+}
+
+/// This build has none.
+#[cfg(not(feature = "pkcs11"))]
+pub(crate) fn tokens(args: &TokensArgs) -> Arc<dyn Tokens> {
+    // Accepted and without effect, so that scripts read the same refusal from every build.
+    let _ = &args.pkcs11_module;
+    Arc::new(assay_authority::token::NoTokens)
 }
 
 fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {

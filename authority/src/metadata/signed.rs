@@ -155,7 +155,7 @@ pub(super) fn sign_envelope(
         let id = key.key_id()?;
         let mut signature = Map::new();
         signature.insert("keyid".to_owned(), id.clone().into());
-        signature.insert("sig".to_owned(), hex::encode(key.sign(&message)).into());
+        signature.insert("sig".to_owned(), hex::encode(key.sign(&message)?).into());
         signatures.insert(id, signature.into());
     }
     envelope.insert("signatures".to_owned(), signatures.into_values().collect());

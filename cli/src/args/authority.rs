@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use assay_client::publisher::KeyRole;
 use assay_schema::{NamespaceName, ReleaseRef};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use super::change::NamespaceJoin;
-use super::shared::{AuthorityArgs, PageArgs, PassphraseArgs, RegistryArgs, TokenArgs};
+use super::shared::{AuthorityArgs, PageArgs, PassphraseArgs, RegistryArgs, TokenArgs, TokensArgs};
 
 /// Kinds of keys by the names that the command line uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,12 +31,13 @@ pub(crate) enum LogChoice {
 #[command(after_help = "\
 Makes root.pem, targets.pem and publisher.pem (Ed25519) and model-signing.pem (P-256), each with its public half beside it \
 (root.pem.pub). A role's further keys are root-2.pem, root-3.pem and so on. Keep root and targets keys offline. Existing keys \
-are never overwritten.
+are never overwritten. With --pkcs11 the private keys are made in a token and never leave it; root.pkcs11 says where the key is.
 
 Examples:
   assay keygen ./authority
   assay keygen ./authority --encrypt --passphrase-file ./passphrase
-  assay keygen ./authority --root 3 --root-threshold 2 --targets 2 --targets-threshold 2")]
+  assay keygen ./authority --root 3 --root-threshold 2 --targets 2 --targets-threshold 2
+  assay keygen ./authority --pkcs11 'pkcs11:token=acme?module-path=/usr/lib/softhsm/libsofthsm2.so' --in-token root --in-token targets")]
 pub(crate) struct Keygen {
     /// The folder to make; it must hold no keys yet
     pub(crate) dir: PathBuf,
@@ -63,8 +65,64 @@ pub(crate) struct Keygen {
     /// The kind of the model-signing key
     #[arg(long, value_enum, default_value = "p256")]
     pub(crate) signing_kind: KeyType,
+    /// Make the keys in this token (RFC 7512), labelled assay-root and so on; its object= stands in place of assay
+    #[arg(long, value_name = "URI")]
+    pub(crate) pkcs11: Option<String>,
+    /// Make only the keys of this role in the token, and the others in files. Repeatable
+    #[arg(long, value_name = "ROLE", requires = "pkcs11")]
+    pub(crate) in_token: Vec<KeyRole>,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseArgs,
+    #[command(flatten)]
+    pub(crate) tokens: TokensArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Add a key to an authority's folder: a new one in a file, or one in a token
+    Add(KeyAdd),
+    /// List the keys of an authority's folder, without their secrets
+    List(KeyList),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The key gets the role's next free name: root-2.pem, or root-2.pkcs11 for a key in a token. It signs nothing before the namespace \
+lists it: `assay root rotate` or `assay role grant` with the file of its public half.
+
+Examples:
+  assay key add ./authority --role root --pkcs11 'pkcs11:token=acme;object=root' --pkcs11-module /usr/lib/softhsm/libsofthsm2.so
+  assay key add ./authority --role root --pkcs11 'pkcs11:token=acme' --make
+  assay key add ./authority --role root --encrypt")]
+pub(crate) struct KeyAdd {
+    /// The authority's folder
+    pub(crate) dir: PathBuf,
+    /// What the key is for: root, targets, publisher, model-signing or status
+    #[arg(long)]
+    pub(crate) role: KeyRole,
+    /// The key in its token (RFC 7512)
+    #[arg(long, value_name = "URI")]
+    pub(crate) pkcs11: Option<String>,
+    /// Make the key in the token that the URI names
+    #[arg(long, requires = "pkcs11")]
+    pub(crate) make: bool,
+    /// The kind of a new key [default: ed25519; p256 for model-signing]
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<KeyType>,
+    /// Encrypt the new key's file under a passphrase
+    #[arg(long, conflicts_with = "pkcs11")]
+    pub(crate) encrypt: bool,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArgs,
+    #[command(flatten)]
+    pub(crate) tokens: TokensArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  assay key list ./authority")]
+pub(crate) struct KeyList {
+    /// The authority's folder
+    pub(crate) dir: PathBuf,
 }
 
 /// `NAME=PEM`.

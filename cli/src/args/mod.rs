@@ -10,7 +10,9 @@ use clap::{Parser, Subcommand};
 
 use crate::exit;
 
-pub(crate) use authority::{KeyType, Keygen, LogChoice, NamespaceCommand, NamespaceCreate, Publish};
+pub(crate) use authority::{
+    KeyAdd, KeyCommand, KeyList, KeyType, Keygen, LogChoice, NamespaceCommand, NamespaceCreate, Publish,
+};
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use change::{
     Approve, NamespaceJoin, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs,
@@ -21,7 +23,8 @@ pub(crate) use device::{
     TrustRemove, Update, Verify,
 };
 pub(crate) use shared::{
-    AuthorityArgs, ChainArgs, DeviceArgs, PassphraseArgs, RegistryArgs, StoreArgs, TokenArgs, Wanted,
+    AuthorityArgs, ChainArgs, DeviceArgs, PassphraseArgs, RegistryArgs, StoreArgs, TokenArgs, TokensArgs,
+    Wanted,
 };
 
 const TOP_EXAMPLES: &str = "\
@@ -40,7 +43,8 @@ Environment:
   ASSAY_TOKEN       the token; it is sent to ASSAY_REGISTRY only, where that is set
   ASSAY_STORE       the device's store
   ASSAY_AUTHORITY   the authority's folder
-  ASSAY_PASSPHRASE  the passphrase of encrypted keys";
+  ASSAY_PASSPHRASE  the passphrase of encrypted keys
+  ASSAY_PKCS11_MODULE, ASSAY_PKCS11_PIN  the library of the token that holds keys, and its PIN";
 
 /// Publish models that devices can trust, and use models without trusting who hosts them.
 #[derive(Debug, Parser)]
@@ -76,6 +80,9 @@ pub(crate) struct Show {
 pub(crate) enum Command {
     /// Make an authority's keys in a new folder
     Keygen(Keygen),
+    /// Add keys to an authority's folder, and list them
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Create and look at namespaces
     #[command(subcommand)]
     Namespace(NamespaceCommand),

@@ -122,6 +122,18 @@ pub(crate) struct AuthorityArgs {
     pub(crate) authority: PathBuf,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseArgs,
+    #[command(flatten)]
+    pub(crate) tokens: TokensArgs,
+}
+
+/// How keys in tokens are reached.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Authority")]
+pub(crate) struct TokensArgs {
+    /// The library of the token that holds keys (PKCS#11) [default: what the key's URI names] [env: ASSAY_PKCS11_PIN holds the
+    /// token's PIN; asked for where neither it nor the URI's pin-source is there]
+    #[arg(long, value_name = "LIBRARY", env = "ASSAY_PKCS11_MODULE")]
+    pub(crate) pkcs11_module: Option<PathBuf>,
 }
 
 /// Where the passphrase of encrypted keys comes from.

@@ -89,8 +89,10 @@ pub(super) fn run(args: &Keygen) -> Result<Answer, Failure> {
         return Err(Failure::new(Exit::Usage, "key-kind", message));
     }
     // Looked at before any key is made, so that a refusal leaves the folder as it was.
-    for role in KeyRole::ALL {
-        let path = args.dir.join(format!("{}.pem", role.name()));
+    let files = KeyRole::ALL
+        .iter()
+        .flat_map(|role| ["pem", "pkcs11"].map(|kind| format!("{}.{kind}", role.name())));
+    for path in files.map(|file| args.dir.join(file)) {
         if path.symlink_metadata().is_ok() {
             let message = format!(
                 "{}: a key is there already; it is never overwritten",
@@ -105,7 +107,7 @@ pub(super) fn run(args: &Keygen) -> Result<Answer, Failure> {
         true => Some(passphrase::choose(args.passphrase.passphrase_file.as_deref())?),
         false => None,
     };
-    let folder = AuthorityFolder::open(&args.dir)?;
+    let folder = AuthorityFolder::open(&args.dir)?.with_tokens(passphrase::tokens(&args.tokens));
     Thresholds {
         root: args.root_threshold.into(),
         targets: args.targets_threshold.into(),
@@ -113,7 +115,7 @@ pub(super) fn run(args: &Keygen) -> Result<Answer, Failure> {
     .write(folder.path())?;
 
     let kind = KeyKind::from(args.kind);
-    let (mut keys, mut rows) = (Vec::new(), Vec::new());
+    let (mut keys, mut rows, mut files) = (Vec::new(), Vec::new(), 0);
     for (role, count, kind) in [
         (KeyRole::Root, args.root, kind),
         (KeyRole::Targets, args.targets, kind),
@@ -122,12 +124,18 @@ pub(super) fn run(args: &Keygen) -> Result<Answer, Failure> {
         (KeyRole::Status, args.status, kind),
     ] {
         for number in 1..=count {
-            let public = folder.generate(role, number, kind, passphrase.as_deref().map(String::as_str))?;
-            let fingerprint = fingerprint(&public);
-            let file = match number {
-                1 => format!("{}.pem", role.name()),
-                n => format!("{}-{n}.pem", role.name()),
+            let token = args.pkcs11.as_deref();
+            let token = token.filter(|_| args.in_token.is_empty() || args.in_token.contains(&role));
+            let (public, extension) = match token {
+                Some(uri) => (folder.generate_in_token(role, number, kind, uri)?, "pkcs11"),
+                None => {
+                    let passphrase = passphrase.as_deref().map(String::as_str);
+                    files += 1;
+                    (folder.generate(role, number, kind, passphrase)?, "pem")
+                }
             };
+            let fingerprint = fingerprint(&public);
+            let file = format!("{}.{extension}", role.key_name(number));
             rows.push([file.clone(), public.kind().to_string(), fingerprint.clone()]);
             let kind = public.kind().as_str();
             keys.push(json!({"role": role.name(), "file": file, "kind": kind, "fingerprint": fingerprint}));
@@ -135,7 +143,7 @@ pub(super) fn run(args: &Keygen) -> Result<Answer, Failure> {
     }
     let mut text = columns(&rows);
     text.push_str(&format!("{} keys in {}", keys.len(), args.dir.display()));
-    if !args.encrypt {
+    if !args.encrypt && files > 0 {
         text.push_str(", not encrypted");
     }
     let document = json!({"folder": args.dir, "encrypted": args.encrypt, "keys": keys});
@@ -143,6 +151,6 @@ pub(super) fn run(args: &Keygen) -> Result<Answer, Failure> {
 }
 
 /// SHA-256 of the DER SubjectPublicKeyInfo, by which people compare keys.
-fn fingerprint(key: &PublicKey) -> String {
+pub(super) fn fingerprint(key: &PublicKey) -> String {
     assay_client::sha256(key.spki_der()).to_string()
 }

@@ -3,6 +3,7 @@
 mod catalog;
 mod change;
 mod foreign;
+mod key;
 mod keygen;
 mod local;
 mod namespace;
@@ -24,6 +25,7 @@ use crate::output::Answer;
 pub(crate) fn run(context: &Context, command: Command) -> Result<Answer, Failure> {
     match command {
         Command::Keygen(args) => keygen::run(&args),
+        Command::Key(command) => key::run(&command),
         Command::Namespace(command) => namespace::run(context, &command),
         Command::Publish(args) => publish::run(context, &args),
         Command::Root(command) => change::root(context, &command),

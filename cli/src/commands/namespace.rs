@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Answer, columns};
-use crate::passphrase::Passphrases;
+use crate::passphrase::{Passphrases, tokens};
 use crate::verdict::printable;
 
 pub(super) fn run(context: &Context, command: &NamespaceCommand) -> Result<Answer, Failure> {
@@ -81,7 +81,7 @@ pub(super) fn open_authority(args: &AuthorityArgs) -> Result<AuthorityFolder, Fa
             Failure::new(Exit::NotFound, "no-authority", message).advise("Make one with `assay keygen`")
         );
     }
-    Ok(AuthorityFolder::open(&args.authority)?)
+    Ok(AuthorityFolder::open(&args.authority)?.with_tokens(tokens(&args.tokens)))
 }
 
 fn other_signers(args: &NamespaceCreate) -> Result<Vec<Signer>, Failure> {

@@ -129,11 +129,18 @@ pub(crate) struct World {
     pub(crate) registry: Registry,
     pub(crate) fingerprint: String,
     pub(crate) folder: TempDir,
+    /// Set for every run of the command.
+    pub(crate) env: Vec<(String, String)>,
 }
 
 impl World {
     /// Keys and a namespace on a new registry; the device trusts it.
     pub(crate) fn new() -> Self {
+        Self::with_keys(&[], Vec::new())
+    }
+
+    /// As [`World::new`], with further options of `assay keygen` and variables for every run.
+    pub(crate) fn with_keys(keygen: &[&str], env: Vec<(String, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("registry");
         std::fs::create_dir(&data).unwrap();
@@ -141,8 +148,12 @@ impl World {
             registry: Registry::start(&data),
             fingerprint: String::new(),
             folder,
+            env,
         };
-        world.run(["keygen", &world.at("authority")]).exits(0);
+        let authority = world.at("authority");
+        world
+            .run_with(&[], &[&["keygen", authority.as_str()], keygen].concat())
+            .exits(0);
         let created = world
             .run(["namespace", "create", "acme", "--json"])
             .exits(0)
@@ -166,7 +177,8 @@ impl World {
             .env("ASSAY_REGISTRY", &self.registry.url)
             .env("ASSAY_TOKEN", &self.registry.token)
             .env("ASSAY_AUTHORITY", self.folder.path().join("authority"))
-            .env("ASSAY_STORE", self.folder.path().join("store"));
+            .env("ASSAY_STORE", self.folder.path().join("store"))
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -1,14 +1,17 @@
 //! The authority's folder: private keys, the namespace's identity, and what this publisher last trusted.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use assay_authority::{KeyKind, PublicKey, SigningKey};
+use assay_authority::token::NoTokens;
+use assay_authority::{FoundKey, KeyError, KeyKind, PublicKey, SigningKey, TokenError, Tokens};
 use assay_schema::api::CreateNamespace;
 use assay_schema::{NamespaceName, Sha256Digest};
 use assay_verifier::{DeviceState, Pin};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::token::{KeyFile, Remembering};
 use super::{PublishError, folder_error};
 use crate::folder::Folder;
 
@@ -68,13 +71,47 @@ impl KeyRole {
         }
     }
 
-    /// The file of the `number`th key, counted from 1: `root.pem`, `root-2.pem`.
-    fn file(self, number: u32) -> String {
+    /// The name of the `number`th key, counted from 1: `root`, `root-2`. Its file is `root.pem`, or `root.pkcs11` for a key in a
+    /// token.
+    pub fn key_name(self, number: u32) -> String {
         match number {
-            0 | 1 => format!("{}.pem", self.name()),
-            n => format!("{}-{n}.pem", self.name()),
+            0 | 1 => self.name().to_owned(),
+            n => format!("{}-{n}", self.name()),
         }
     }
+}
+
+/// Where a key of the folder is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// In the PEM file.
+    File,
+    /// In the token that this URI names.
+    Token {
+        /// RFC 7512.
+        uri: String,
+    },
+}
+
+/// A key of the folder, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyView {
+    /// What it is for.
+    pub role: KeyRole,
+    /// Its file.
+    pub file: String,
+    /// Where it is.
+    pub place: KeyPlace,
+    /// Its public half; `None` where the file of a PEM key's public half is missing.
+    pub public: Option<PublicKey>,
+}
+
+fn pem(name: &str) -> String {
+    format!("{name}.pem")
+}
+
+fn in_token(name: &str) -> String {
+    format!("{name}.pkcs11")
 }
 
 impl std::str::FromStr for KeyRole {
@@ -108,6 +145,7 @@ pub struct NamespaceRecord {
 #[derive(Debug, Clone)]
 pub struct AuthorityFolder {
     folder: Folder,
+    tokens: Arc<dyn Tokens>,
 }
 
 impl AuthorityFolder {
@@ -118,7 +156,15 @@ impl AuthorityFolder {
     pub fn open(path: &Path) -> Result<Self, PublishError> {
         Ok(Self {
             folder: Folder::ensure(path)?,
+            tokens: Arc::new(NoTokens),
         })
+    }
+
+    /// Lets keys be used that are kept in tokens.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Arc<dyn Tokens>) -> Self {
+        self.tokens = tokens;
+        self
     }
 
     /// Where it is.
@@ -146,11 +192,10 @@ impl AuthorityFolder {
         kind: KeyKind,
         passphrase: Option<&str>,
     ) -> Result<PublicKey, PublishError> {
-        let file = role.file(number);
+        let name = role.key_name(number);
+        self.vacant(&name)?;
+        let file = pem(&name);
         let path = self.at(&file);
-        if self.folder.kind(&file)?.is_some() {
-            return Err(PublishError::KeyExists { path });
-        }
         let fail = |source| PublishError::Key {
             path: path.clone(),
             source,
@@ -161,15 +206,146 @@ impl AuthorityFolder {
             None => key.to_pem(),
         }
         .map_err(fail)?;
-        // Created exclusively: two runs at once cannot overwrite each other's key.
-        self.folder.create(&file, pem.as_bytes(), PRIVATE)?;
-        let public = key.public_key_pem().map_err(fail)?;
-        self.folder
-            .replace(&format!("{file}.pub"), public.as_bytes(), PUBLIC)?;
+        self.write_key(&file, pem.as_bytes(), key.public_key())?;
         Ok(key.public_key().clone())
     }
 
-    /// All keys of a role that lie in the folder: `root.pem`, `root-2.pem` and so on.
+    /// Makes the next key of a role in the token that the URI (RFC 7512) names, and writes down where it is in `<role>.pkcs11`.
+    /// Its label is `assay-root` and so on, with the URI's `object` in place of `assay`.
+    ///
+    /// # Errors
+    /// The file exists, or the token refuses.
+    pub fn generate_in_token(
+        &self,
+        role: KeyRole,
+        number: u32,
+        kind: KeyKind,
+        uri: &str,
+    ) -> Result<PublicKey, PublishError> {
+        let name = role.key_name(number);
+        self.vacant(&name)?;
+        let made = self.tokens.make(uri, &name, kind);
+        self.take(&name, made)
+    }
+
+    /// Writes down a key that lies in a token already, as the next key of a role.
+    ///
+    /// # Errors
+    /// The file exists, or the token has no such key.
+    pub fn add_from_token(&self, role: KeyRole, number: u32, uri: &str) -> Result<PublicKey, PublishError> {
+        let name = role.key_name(number);
+        self.vacant(&name)?;
+        let found = self.tokens.find(uri);
+        self.take(&name, found)
+    }
+
+    fn take(&self, name: &str, found: Result<FoundKey, TokenError>) -> Result<PublicKey, PublishError> {
+        let file = in_token(name);
+        let path = self.at(&file);
+        let fail = |source| PublishError::Key {
+            path: path.clone(),
+            source,
+        };
+        let FoundKey { uri, public } = found.map_err(|e| fail(e.into()))?;
+        let text = KeyFile::text(&uri, &public.to_pem().map_err(fail)?);
+        self.write_key(&file, text.as_bytes(), &public)?;
+        Ok(public)
+    }
+
+    fn write_key(&self, file: &str, bytes: &[u8], public: &PublicKey) -> Result<(), PublishError> {
+        // Created exclusively: two runs at once cannot overwrite each other's key.
+        self.folder.create(file, bytes, PRIVATE)?;
+        let public = public.to_pem().map_err(|source| PublishError::Key {
+            path: self.at(file),
+            source,
+        })?;
+        self.folder
+            .replace(&format!("{file}.pub"), public.as_bytes(), PUBLIC)?;
+        Ok(())
+    }
+
+    fn vacant(&self, name: &str) -> Result<(), PublishError> {
+        for file in [pem(name), in_token(name)] {
+            if self.folder.kind(&file)?.is_some() {
+                return Err(PublishError::KeyExists { path: self.at(&file) });
+            }
+        }
+        Ok(())
+    }
+
+    /// The lowest number of which the role has no key here.
+    ///
+    /// # Errors
+    /// There are as many keys as a folder may hold, or it cannot be read.
+    pub fn next_number(&self, role: KeyRole) -> Result<u32, PublishError> {
+        for number in 1..=MOST_KEYS {
+            match self.vacant(&role.key_name(number)) {
+                Ok(()) => return Ok(number),
+                Err(PublishError::KeyExists { .. }) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let reason = format!("{MOST_KEYS} {} keys already; use another folder", role.name());
+        Err(folder_error(self.path().to_owned(), reason))
+    }
+
+    /// The keys of the folder, without their secrets: nothing is decrypted, and no token is asked.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn list_keys(&self) -> Result<Vec<KeyView>, PublishError> {
+        let mut keys = Vec::new();
+        for role in KeyRole::ALL {
+            for name in (1..=MOST_KEYS).map(|number| role.key_name(number)) {
+                if let Some(found) = self.key_file(&name)? {
+                    let (file, uri, public) = (in_token(&name), found.uri, Some(found.public));
+                    let place = KeyPlace::Token { uri };
+                    keys.push(KeyView {
+                        role,
+                        file,
+                        place,
+                        public,
+                    });
+                }
+                let file = pem(&name);
+                if self.folder.kind(&file)?.is_some() {
+                    let public = self.public_half(&file)?;
+                    let place = KeyPlace::File;
+                    keys.push(KeyView {
+                        role,
+                        file,
+                        place,
+                        public,
+                    });
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    fn public_half(&self, file: &str) -> Result<Option<PublicKey>, PublishError> {
+        let file = format!("{file}.pub");
+        let Some(bytes) = self.folder.read(&file, MAX_KEY_FILE)? else {
+            return Ok(None);
+        };
+        PublicKey::from_pem(&String::from_utf8_lossy(&bytes))
+            .map(Some)
+            .map_err(|source| PublishError::Key {
+                path: self.at(&file),
+                source,
+            })
+    }
+
+    fn key_file(&self, name: &str) -> Result<Option<KeyFile>, PublishError> {
+        let file = in_token(name);
+        let found = self.folder.read(&file, MAX_KEY_FILE)?;
+        found
+            .map(|bytes| KeyFile::parse(&self.at(&file), bytes))
+            .transpose()
+    }
+
+    /// All keys of a role that the folder has: `root.pem`, `root-2.pkcs11` and so on. A key in a token is not touched before it
+    /// signs.
     ///
     /// # Errors
     /// There is none, or one cannot be read or decrypted.
@@ -181,7 +357,7 @@ impl AuthorityFolder {
         let keys = self.keys_at_hand(role, passphrase)?;
         if keys.is_empty() {
             return Err(PublishError::NoKey {
-                path: self.at(&role.file(1)),
+                path: self.at(&pem(&role.key_name(1))),
             });
         }
         Ok(keys)
@@ -198,7 +374,13 @@ impl AuthorityFolder {
     ) -> Result<Vec<SigningKey>, PublishError> {
         let mut keys = Vec::new();
         for number in 1..=MOST_KEYS {
-            keys.extend(self.key(&role.file(number), passphrase)?);
+            let name = role.key_name(number);
+            let (here, in_token) = (self.key(&pem(&name), passphrase)?, self.key_in_token(&name)?);
+            if here.is_some() && in_token.is_some() {
+                let reason = "the key is in a file and in a token: remove the one that is not used";
+                return Err(folder_error(self.at(&name), reason));
+            }
+            keys.extend(here.or(in_token));
         }
         Ok(keys)
     }
@@ -222,6 +404,18 @@ impl AuthorityFolder {
         let key = SigningKey::from_pem(&pem, asked.as_deref())
             .map_err(|source| PublishError::Key { path, source })?;
         Ok(Some(key))
+    }
+
+    fn key_in_token(&self, name: &str) -> Result<Option<SigningKey>, PublishError> {
+        let Some(KeyFile { uri, public }) = self.key_file(name)? else {
+            return Ok(None);
+        };
+        let found = self.tokens.key(&uri, &public).map_err(|e| PublishError::Key {
+            path: self.at(&in_token(name)),
+            source: KeyError::from(e),
+        })?;
+        let token = Remembering::of(&self.folder, &public, found);
+        Ok(Some(SigningKey::in_token(public, token)))
     }
 
     /// Which namespace this is.

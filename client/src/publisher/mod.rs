@@ -15,6 +15,7 @@ mod registry;
 mod release;
 mod restrict;
 mod rotate;
+mod token;
 mod upload;
 
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ use assay_schema::{NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
 use assay_trust::TrustError;
 use assay_verifier::provenance::sigstore::SigstoreError;
 
-pub use authority::{AuthorityFolder, KeyRole, NamespaceRecord};
+pub use authority::{AuthorityFolder, KeyPlace, KeyRole, KeyView, NamespaceRecord};
 pub use grants::{DelegationView, Grant, Revocation, public_key};
 pub use journal::JournalEntry;
 pub use namespace::NamespaceTerms;

@@ -75,7 +75,7 @@ impl LogKey {
         let origin = Origin::try_from(self.public.name().to_string())?;
         let checkpoint = Checkpoint::new(origin, head)?;
         Ok(SignedCheckpoint::sign(checkpoint, &self.public, |text| {
-            let signature = self.secret.sign(text);
+            let signature = self.secret.sign(text)?;
             let kind = self.secret.kind();
             signature
                 .try_into()

@@ -99,7 +99,7 @@ impl TestLog {
         let origin = Origin::try_from(self.public.name().to_string()).unwrap();
         let checkpoint = Checkpoint::new(origin, head).unwrap();
         let signed = SignedCheckpoint::sign(checkpoint, &self.public, |text| {
-            <[u8; 64]>::try_from(self.key.sign(text)).map_err(|_| "length")
+            <[u8; 64]>::try_from(self.key.sign(text).unwrap()).map_err(|_| "length")
         })
         .unwrap();
         let hashes = Plan::inclusion(index, head.size).unwrap().prove(self).unwrap();
@@ -405,7 +405,7 @@ fn refuses_too_few_witnesses_and_says_who_excludes_a_split_view() {
         let mut signed = proof.checkpoint().clone();
         let message = assay_log::cosignature::message(sim.now, signed.note().text());
         let mut signature = u64::try_from(sim.now.as_second()).unwrap().to_be_bytes().to_vec();
-        signature.extend(witness.sign(&message));
+        signature.extend(witness.sign(&message).unwrap());
         let line = assay_log::note::SignatureLine {
             name: public.name().clone(),
             id: public.id(),
