@@ -305,6 +305,28 @@ pub struct LogInfo {
     pub key: String,
     /// The size of the newest published checkpoint, which `/log/checkpoint` shows.
     pub size: u64,
+    /// The witnesses that the registry asks for cosignatures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<WitnessInfo>,
+}
+
+/// A witness of the registry's log, and the largest checkpoint that it cosigned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WitnessInfo {
+    /// Its name.
+    pub name: String,
+    /// Its key as a C2SP verifier key, for `trust/log.json`.
+    pub key: String,
+    /// The size of that checkpoint; absent if it cosigned none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// When, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "json-schema", schemars(with = "Option<String>"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub cosigned: Option<Timestamp>,
 }
 
 /// A token without its secret.

@@ -39,7 +39,8 @@ pub struct CheckBundle {
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogPart {
-    /// A `c2sp.org/tlog-proof@v1` file: the snapshot's leaf in the first checkpoint that covers it. It never changes.
+    /// A `c2sp.org/tlog-proof@v1` file: the snapshot's leaf in the first checkpoint that covers it and has the cosignatures of all the
+    /// witnesses that the registry asks, or most of them so far. Once it has all it never changes.
     pub proof: String,
     /// The consistency proof (RFC 9162 section 2.1.4) between the size that the device named and the proof's checkpoint, whichever
     /// is smaller first; `None` where no size was named or the registry never published one of that size.

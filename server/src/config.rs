@@ -1,6 +1,7 @@
 //! The configuration: one TOML file, overridden by options and environment variables; parsed once, at boot, into types.
 
 mod line;
+mod transparency;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 pub use line::{Command, Line, Options};
+pub use transparency::{TransparencyConfig, WitnessConfig};
 
 /// Text that no log and no `Debug` shows.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -214,26 +216,6 @@ impl Default for LogConfig {
     }
 }
 
-/// `[transparency]`: the transparency log.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TransparencyConfig {
-    /// The log's unique name, for ever: a host and path that are the operator's, without scheme. Without it the name follows from the
-    /// log's key.
-    pub origin: Option<String>,
-    /// Milliseconds between two batches.
-    pub batch_millis: u64,
-}
-
-impl Default for TransparencyConfig {
-    fn default() -> Self {
-        Self {
-            origin: None,
-            batch_millis: 200,
-        }
-    }
-}
-
 /// `[testing]`: there only when built for tests.
 #[cfg(feature = "crash-points")]
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -403,7 +385,7 @@ impl Config {
             )?,
             check: positive("signing.check_seconds", file.signing.check_seconds)?,
         };
-        positive("transparency.batch_millis", file.transparency.batch_millis)?;
+        file.transparency.refuse_bad()?;
         positive("uploads.idle_days", u64::from(file.uploads.idle_days))?;
         positive("uploads.sweep_seconds", file.uploads.sweep_seconds)?;
         positive("uploads.concurrent", file.uploads.concurrent as u64)?;

@@ -106,6 +106,7 @@ pub async fn start(state: AppState) -> Result<Running, RunError> {
 fn background(state: &AppState, limits: Limits) {
     publish::resign::start(state);
     log::sequence::start(state);
+    log::cosign::start(state);
     state.tasks.every(FORGET, move || {
         let limits = limits.clone();
         async move { limits.forget_idle() }

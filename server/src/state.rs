@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Data;
-use assay_schema::bundle::LogPart;
 use assay_schema::{NamespaceName, Sha256Digest};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -15,6 +14,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::distribute::cache::BundleCache;
 use crate::log::LogError;
+use crate::log::prove::{self, Placed, Proven};
+use crate::log::witnessing::Witnessing;
 use crate::persistence::{BlobRecord, Database, DatabaseError};
 use crate::seal::{SealError, Sealing};
 use crate::steps::Steps;
@@ -53,6 +54,8 @@ pub struct AppState {
     pub seal: Sealing,
     /// Check bundles that were assembled before.
     pub bundles: Arc<BundleCache>,
+    /// How the log's witnesses fare.
+    pub witnessing: Arc<Witnessing>,
     /// Held as long as the registry runs: nobody else works in the data folder.
     lock: Option<Arc<std::fs::File>>,
 }
@@ -140,6 +143,7 @@ impl AppState {
         #[cfg(not(feature = "crash-points"))]
         let steps = Steps::default();
         let seal = Sealing::new(config.signing.seal_key.clone());
+        let witnessing = Arc::new(Witnessing::new(&config.transparency.witnesses));
         Self {
             db,
             blobs,
@@ -151,6 +155,7 @@ impl AppState {
             clock: Clock::default(),
             seal,
             bundles: Arc::new(BundleCache::new(BUNDLES)),
+            witnessing,
         }
     }
 
@@ -165,12 +170,36 @@ impl AppState {
         version: u64,
         sha256: Sha256Digest,
         known: Option<u64>,
-    ) -> Result<Option<LogPart>, LogError> {
-        crate::log::prove::snapshot(self, identity, version, sha256, known).await
+    ) -> Result<Option<Proven>, LogError> {
+        match prove::place(self, identity, version, sha256).await? {
+            Some(placed) => Ok(Some(prove::snapshot(self, placed, known).await?)),
+            None => Ok(None),
+        }
     }
 
-    /// As [`AppState::log_part`], but waits while the sequencer has the snapshot still before it: a device that asks right behind a
-    /// publication is not sent away.
+    /// Waits while the sequencer has the snapshot still before it, and while witnesses that answer promptly are still to cosign it: a
+    /// device that asks right behind a publication is not sent away. A witness that is down or slow is not waited for.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    pub async fn wait_for_log(
+        &self,
+        identity: Sha256Digest,
+        version: u64,
+        sha256: Sha256Digest,
+    ) -> Result<Option<Placed>, LogError> {
+        let patience = tokio::time::Instant::now() + LOG_PATIENCE;
+        loop {
+            let placed = prove::place(self, identity, version, sha256).await?;
+            let may_grow = placed.is_none_or(|at| !at.settled && self.witnessing.may_grow(at.tree));
+            if !may_grow || tokio::time::Instant::now() >= patience {
+                return Ok(placed);
+            }
+            tokio::time::sleep(LOG_PERIOD).await;
+        }
+    }
+
+    /// As [`AppState::log_part`], behind [`AppState::wait_for_log`].
     ///
     /// # Errors
     /// See [`LogError`].
@@ -180,14 +209,10 @@ impl AppState {
         version: u64,
         sha256: Sha256Digest,
         known: Option<u64>,
-    ) -> Result<Option<LogPart>, LogError> {
-        let patience = tokio::time::Instant::now() + LOG_PATIENCE;
-        loop {
-            let part = self.log_part(identity, version, sha256, known).await?;
-            if part.is_some() || tokio::time::Instant::now() >= patience {
-                return Ok(part);
-            }
-            tokio::time::sleep(LOG_PERIOD).await;
+    ) -> Result<Option<Proven>, LogError> {
+        match self.wait_for_log(identity, version, sha256).await? {
+            Some(placed) => Ok(Some(prove::snapshot(self, placed, known).await?)),
+            None => Ok(None),
         }
     }
 

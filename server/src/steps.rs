@@ -34,6 +34,8 @@ pub enum Step {
     L3,
     /// The checkpoint is shown.
     L4,
+    /// A witness's cosignature of a published checkpoint.
+    L5,
     /// Insert a token's row.
     N1,
     /// Revoke a token.
@@ -49,6 +51,8 @@ impl Step {
     pub const PUBLISH: [Self; 3] = [Self::P1, Self::P2, Self::P3];
     /// The steps of the log's sequencing in order.
     pub const LOG: [Self; 4] = [Self::L1, Self::L2, Self::L3, Self::L4];
+    /// The step of each witness's loop, which runs beside the log's.
+    pub const WITNESS: [Self; 1] = [Self::L5];
     /// The steps that stand by themselves.
     pub const ADMINISTER: [Self; 3] = [Self::N1, Self::N2, Self::N3];
 
@@ -62,6 +66,7 @@ impl Step {
             | Self::P3
             | Self::L1
             | Self::L4
+            | Self::L5
             | Self::N1
             | Self::N2
             | Self::N3 => Writes::Transaction,

@@ -71,6 +71,13 @@ impl Tasks {
         *self.stopping.borrow()
     }
 
+    /// Ends when the registry is stopping, for work that waits by itself.
+    pub async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as `self`.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
     /// Stops periodic work and waits for the rest, within a bound. `false` if something was still under way then.
     pub async fn stop(&self, within: Duration) -> bool {
         self.stopping.send_replace(true);

@@ -1,11 +1,13 @@
 //! Check bundles that were assembled before: an unchanged device costs one read of the namespace's revision.
 //!
 //! A bundle depends on nothing but its [`Key`], so an entry is never wrong; a new revision has new keys, and what no longer is
-//! asked for goes when the space is needed. Of a bundle too large to keep at least the digest stays, which is all that an
+//! asked for goes when the space is needed. Only while witnesses are still to cosign can the same key get a better bundle: until
+//! then one is kept for a moment. Of a bundle too large to keep at least the digest stays, which is all that an
 //! unchanged device needs.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use assay_schema::{ModelName, Sha256Digest, VersionName};
 use bytes::Bytes;
@@ -34,6 +36,20 @@ pub struct Assembled {
     /// SHA-256 of the JSON: its entity tag.
     pub sha256: Sha256Digest,
 }
+
+/// For how long a bundle is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// As long as there is space.
+    Long,
+    /// For [`SHORT`]: it will get better, but not for each device that asks until then.
+    Short,
+    /// Not at all.
+    Not,
+}
+
+/// How long a bundle is served that may get better.
+pub const SHORT: Duration = Duration::from_secs(2);
 
 /// What is kept of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,11 +82,18 @@ const ASSEMBLING: usize = 4;
 /// Namespaces whose newest root is remembered.
 const ROOTS: usize = 100_000;
 
+#[derive(Debug)]
+struct Entry {
+    used: u64,
+    until: Option<Instant>,
+    kept: Kept,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     used: usize,
     clock: u64,
-    entries: HashMap<Key, (u64, Kept)>,
+    entries: HashMap<Key, Entry>,
     /// By identity: a revision and the version of its root.
     roots: HashMap<Sha256Digest, (u64, u64)>,
 }
@@ -115,13 +138,22 @@ impl BundleCache {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.clock += 1;
         let now = inner.clock;
-        let (used, kept) = inner.entries.get_mut(key)?;
-        *used = now;
-        Some(kept.clone())
+        let entry = inner.entries.get_mut(key)?;
+        if entry.until.is_some_and(|until| until <= Instant::now()) {
+            inner.remove(key);
+            return None;
+        }
+        entry.used = now;
+        Some(entry.kept.clone())
     }
 
     /// Keeps a bundle, and drops what has to go for it. Of one that is larger than a quarter of the cache only the digest stays.
-    pub fn put(&self, key: Key, bundle: &Assembled) {
+    pub fn put(&self, key: Key, bundle: &Assembled, keep: Keep) {
+        let until = match keep {
+            Keep::Long => None,
+            Keep::Short => Some(Instant::now() + SHORT),
+            Keep::Not => return,
+        };
         let bytes = (bundle.bytes.len() <= self.limit / 4).then(|| bundle.bytes.clone());
         let kept = Kept {
             sha256: bundle.sha256,
@@ -143,7 +175,7 @@ impl BundleCache {
             let oldest = inner
                 .entries
                 .iter()
-                .min_by_key(|(_, (used, _))| *used)
+                .min_by_key(|(_, entry)| entry.used)
                 .map(|(k, _)| k.clone());
             match oldest {
                 Some(oldest) => inner.remove(&oldest),
@@ -151,16 +183,16 @@ impl BundleCache {
             }
         }
         inner.clock += 1;
-        let now = inner.clock;
+        let used = inner.clock;
         inner.used += kept.cost();
-        inner.entries.insert(key, (now, kept));
+        inner.entries.insert(key, Entry { used, until, kept });
     }
 }
 
 impl Inner {
     fn remove(&mut self, key: &Key) {
-        if let Some((_, kept)) = self.entries.remove(key) {
-            self.used -= kept.cost();
+        if let Some(entry) = self.entries.remove(key) {
+            self.used -= entry.kept.cost();
         }
     }
 }
@@ -190,10 +222,10 @@ mod tests {
     fn the_least_recently_asked_for_goes_first() {
         let cache = BundleCache::new(4 * (ENTRY + 1000));
         for model in ["a", "b", "c", "d"] {
-            cache.put(key(model, 1), &bundle(1000));
+            cache.put(key(model, 1), &bundle(1000), Keep::Long);
         }
         assert!(cache.get(&key("a", 1)).is_some());
-        cache.put(key("e", 1), &bundle(1000));
+        cache.put(key("e", 1), &bundle(1000), Keep::Long);
         assert!(cache.get(&key("a", 1)).is_some());
         assert!(cache.get(&key("b", 1)).is_none());
         assert!(cache.get(&key("e", 1)).is_some());
@@ -202,8 +234,8 @@ mod tests {
     #[test]
     fn a_new_revision_replaces_the_old() {
         let cache = BundleCache::new(1 << 20);
-        cache.put(key("a", 1), &bundle(10));
-        cache.put(key("a", 2), &bundle(10));
+        cache.put(key("a", 1), &bundle(10), Keep::Long);
+        cache.put(key("a", 2), &bundle(10), Keep::Long);
         assert!(cache.get(&key("a", 1)).is_none());
         assert!(cache.get(&key("a", 2)).is_some());
     }
@@ -211,10 +243,24 @@ mod tests {
     #[test]
     fn of_a_large_bundle_the_digest_stays() {
         let cache = BundleCache::new(10_000);
-        cache.put(key("a", 1), &bundle(2_501));
+        cache.put(key("a", 1), &bundle(2_501), Keep::Long);
         let kept = cache.get(&key("a", 1)).unwrap();
         assert_eq!((kept.sha256, kept.bytes), (Sha256Digest::new([9; 32]), None));
-        cache.put(key("b", 1), &bundle(2_500));
+        cache.put(key("b", 1), &bundle(2_500), Keep::Long);
         assert!(cache.get(&key("b", 1)).unwrap().bytes.is_some());
+    }
+    #[test]
+    fn a_bundle_that_may_get_better_is_kept_for_a_moment() {
+        let cache = BundleCache::new(1 << 20);
+        cache.put(key("a", 1), &bundle(10), Keep::Not);
+        assert!(cache.get(&key("a", 1)).is_none());
+        cache.put(key("a", 1), &bundle(10), Keep::Short);
+        assert!(cache.get(&key("a", 1)).is_some());
+        {
+            let mut inner = cache.inner.lock().unwrap();
+            inner.entries.get_mut(&key("a", 1)).unwrap().until = Some(Instant::now());
+        }
+        assert!(cache.get(&key("a", 1)).is_none());
+        assert_eq!(cache.inner.lock().unwrap().used, 0);
     }
 }

@@ -4,7 +4,6 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use assay_schema::api::{ReleaseInfo, ReleaseState};
-use assay_schema::bundle::LogPart;
 use assay_schema::limits::{MAX_MANIFEST, MAX_ROOT_ROTATIONS, MAX_TRUST_TARGET};
 use assay_schema::problem::{Problem, ProblemKind};
 use assay_schema::status::ROLE;
@@ -14,7 +13,7 @@ use serde::Deserialize;
 
 use super::blobs::not_modified;
 use super::bundle::Builder;
-use super::cache::{Assembled, Kept, Key};
+use super::cache::{Assembled, Keep, Kept, Key};
 use super::{conditional, revalidated};
 use crate::auth::Caller;
 use crate::metadata::TargetsFile;
@@ -137,7 +136,7 @@ async fn bundle(
     let _permit = state.bundles.permit().await;
     for _ in 0..ATTEMPTS {
         let newest = current(state, &record, "root").await?.version;
-        let (assembled, complete) = assemble(state, &record, model, version, root).await?;
+        let (assembled, keep) = assemble(state, &record, model, version, root).await?;
         // The parts were read one by one: they are of one state only if the revision is still the same.
         let again = state.db.namespace(&record.name).await?;
         let again = again.ok_or_else(|| ApiError::not_found(format_args!("namespace {}", record.name)))?;
@@ -145,11 +144,9 @@ async fn bundle(
             state
                 .bundles
                 .set_newest_root(record.identity, record.revision, newest);
-            if complete {
-                state
-                    .bundles
-                    .put(key(&record, newest, model, version, root), &assembled);
-            }
+            state
+                .bundles
+                .put(key(&record, newest, model, version, root), &assembled, keep);
             return Ok(assembled);
         }
         record = again;
@@ -170,20 +167,30 @@ async fn logged_snapshot(state: &AppState, namespace: &NamespaceRecord) -> ApiRe
     current(state, namespace, "snapshot").await.map(Some)
 }
 
-/// The proof of the present snapshot, if the namespace names a log: the outer `None` says that it names none.
-async fn log_part(state: &AppState, namespace: &NamespaceRecord) -> ApiResult<Option<Option<LogPart>>> {
+/// Puts the proof of the present snapshot into the bundle, if the namespace names a log; says for how long the bundle is good.
+async fn add_proof(state: &AppState, namespace: &NamespaceRecord, builder: &mut Builder) -> ApiResult<Keep> {
     let Some(snapshot) = logged_snapshot(state, namespace).await? else {
-        return Ok(None);
+        return Ok(Keep::Long);
     };
-    let part = state.log_part(namespace.identity, snapshot.version, snapshot.sha256, None);
-    Ok(Some(part.await?))
+    let proven = state
+        .log_part(namespace.identity, snapshot.version, snapshot.sha256, None)
+        .await?;
+    let Some(proven) = proven else {
+        return Ok(Keep::Not);
+    };
+    builder.log(proven.part);
+    // Witnesses that are down now may have cosigned when the device asks again.
+    Ok(match proven.settled {
+        true => Keep::Long,
+        false => Keep::Short,
+    })
 }
 
 /// Without a place in the log in time, a bundle is served without proof, and not kept.
 async fn wait_for_log(state: &AppState, namespace: &NamespaceRecord) -> ApiResult<()> {
     if let Some(snapshot) = logged_snapshot(state, namespace).await? {
         state
-            .log_part_soon(namespace.identity, snapshot.version, snapshot.sha256, None)
+            .wait_for_log(namespace.identity, snapshot.version, snapshot.sha256)
             .await?;
     }
     Ok(())
@@ -227,7 +234,7 @@ async fn assemble(
     model: &ModelName,
     version: Option<&VersionName>,
     root: u64,
-) -> ApiResult<(Assembled, bool)> {
+) -> ApiResult<(Assembled, Keep)> {
     let name = &namespace.name;
     let release = wanted(state, name, model, version).await?;
     let role = ModelRole::of(model, release.order).name();
@@ -279,13 +286,6 @@ async fn assemble(
             builder.blob(attestation.sha256, bytes.into());
         }
     }
-    let complete = match log_part(state, namespace).await? {
-        None => true,
-        Some(None) => false,
-        Some(Some(part)) => {
-            builder.log(part);
-            true
-        }
-    };
-    Ok((builder.finish().map_err(ApiError::internal)?, complete))
+    let keep = add_proof(state, namespace, &mut builder).await?;
+    Ok((builder.finish().map_err(ApiError::internal)?, keep))
 }

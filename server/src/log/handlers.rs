@@ -6,13 +6,13 @@ use actix_web::web::{Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use assay_log::tile::Resource;
 use assay_schema::NamespaceName;
-use assay_schema::api::{LogInfo, Visibility};
+use assay_schema::api::{LogInfo, Visibility, WitnessInfo};
 use assay_schema::bundle::LogPart;
 use assay_schema::limits::MAX_LOG_BUNDLE;
 use assay_schema::problem::Problem;
 use serde::Deserialize;
 
-use super::key::{LogKey, public};
+use super::key::{cosigned, public};
 use super::sequence;
 use crate::auth::Caller;
 use crate::persistence::LogRecord;
@@ -37,7 +37,7 @@ async fn record(state: &AppState) -> ApiResult<LogRecord> {
     found.ok_or_else(|| ApiError::not_found("log"))
 }
 
-/// Get the name and key of this registry's transparency log
+/// Get the name, key and witnesses of this registry's transparency log
 ///
 /// An authority that names it in `trust/log.json` makes every device demand that its snapshots are in it.
 #[utoipa::path(
@@ -54,14 +54,27 @@ async fn record(state: &AppState) -> ApiResult<LogRecord> {
 pub async fn info(state: State) -> ApiResult<Json<LogInfo>> {
     let record = record(&state).await?;
     let key = public(&record)?;
+    let mut witnesses = Vec::new();
+    for key in state.witnessing.keys() {
+        let last = state.db.last_cosigned(key).await?;
+        witnesses.push(WitnessInfo {
+            name: key.name().to_string(),
+            key: key.to_string(),
+            size: last.as_ref().map(|last| last.size),
+            cosigned: last.map(|last| last.time),
+        });
+    }
     Ok(Json(LogInfo {
         origin: key.name().to_string(),
         key: key.to_string(),
         size: record.published,
+        witnesses,
     }))
 }
 
 /// Get the newest checkpoint (c2sp.org/tlog-checkpoint)
+///
+/// It carries the cosignatures that its witnesses have made by now.
 #[utoipa::path(
     get,
     path = "/log/checkpoint",
@@ -77,7 +90,7 @@ pub async fn checkpoint(request: HttpRequest, state: State) -> ApiResult {
     let record = record(&state).await?;
     let head = state.db.log_head(record.published).await?;
     let head = head.ok_or_else(|| ApiError::internal("the published size of the log is no batch's"))?;
-    let signed = LogKey::open(&state, &record)?.checkpoint(head)?.to_string();
+    let signed = cosigned(&state, &record, head).await?.to_string();
     Ok(answer(
         &request,
         "text/plain; charset=utf-8",
@@ -160,7 +173,7 @@ pub async fn proof(state: State, caller: Caller, path: Path<String>, query: Quer
         .metadata(&namespace, "snapshot", query.snapshot)
         .await?
         .ok_or_else(missing)?;
-    let part = state
+    let proven = state
         .log_part_soon(record.identity, file.version, file.sha256, query.log)
         .await?
         .ok_or_else(missing)?;
@@ -170,5 +183,5 @@ pub async fn proof(state: State, caller: Caller, path: Path<String>, query: Quer
     };
     Ok(HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, cache))
-        .json(part))
+        .json(proven.part))
 }

@@ -4,6 +4,7 @@ use assay_authority::{KeyKind, SigningKey};
 use assay_log::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 use assay_log::merkle::TreeHead;
 use assay_log::note::{KeyName, VerifierKey};
+use assay_schema::limits::MAX_WITNESSES;
 
 use super::LogError;
 use crate::metadata::sha256;
@@ -82,4 +83,21 @@ impl LogKey {
                 .map_err(|_| assay_authority::KeyError::NotForTuf { kind })
         })?)
     }
+}
+
+/// A checkpoint that is published, with the cosignatures that it has by now.
+///
+/// # Errors
+/// The key cannot be opened, or the database fails.
+pub async fn cosigned(
+    state: &AppState,
+    record: &LogRecord,
+    head: TreeHead,
+) -> Result<SignedCheckpoint, LogError> {
+    let mut signed = LogKey::open(state, record)?.checkpoint(head)?;
+    // Witnesses that are no longer asked count for whoever still trusts them; a note has no room for all that there ever were.
+    for cosignature in state.db.cosignatures(head.size, MAX_WITNESSES as u64).await? {
+        signed.add(cosignature.line)?;
+    }
+    Ok(signed)
 }

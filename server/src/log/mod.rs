@@ -5,16 +5,22 @@
 //! |---|---|
 //! | [`key`] | the log's key and what it signs |
 //! | [`sequence`] | places, tiles, checkpoint: the durable steps L1 to L4 |
-//! | [`prove`] | the proof that a snapshot is in the log |
+//! | [`witnessing`] | who the witnesses are, how they fare, and for which size they are asked |
+//! | [`ask`] | one request to a witness and what its answer means |
+//! | [`cosign`] | a loop for each witness: the durable step L5 |
+//! | [`prove`] | the proof that a snapshot is in the log, and the checkpoint that it leads to |
 //! | [`handlers`] | C2SP tlog-tiles, and proofs for devices without bundles |
 //!
 //! The log key is trusted with one history for everybody. Its thief can show different devices different histories; devices that
 //! compare checkpoints, or demand witnesses, find that out.
 
+pub mod ask;
+pub mod cosign;
 pub mod handlers;
 pub mod key;
 pub mod prove;
 pub mod sequence;
+pub mod witnessing;
 
 use actix_web::web::{self, ServiceConfig};
 use assay_log::checkpoint::CheckpointError;
@@ -155,6 +161,21 @@ pub enum LogError {
         expected: String,
         /// The database's.
         found: String,
+    },
+    /// Most witnesses have cosigned more than was published.
+    #[error(
+        "the log has {found} published entries, and most of its witnesses ({witnesses}) have cosigned at least {expected}; database and \
+         storage were restored from an old backup: going on would show the world two histories. Restore newer ones, or begin a new \
+         log in an empty storage and tell the authorities its new key. If it is the witnesses who are wrong, take them out of \
+         [transparency] witnesses"
+    )]
+    WitnessedBeyond {
+        /// The smallest size that they name.
+        expected: u64,
+        /// What is published.
+        found: u64,
+        /// Their names.
+        witnesses: String,
     },
     /// A test stops here.
     #[error(transparent)]

@@ -12,7 +12,7 @@ use assay_schema::limits::{LOG_TILE_BYTES, LOG_TILE_WIDTH, MAX_NOTE};
 use bytes::Bytes;
 
 use super::key::{LogKey, find_or_make, public};
-use super::{CHECKPOINT, FOLDER, LogError};
+use super::{CHECKPOINT, FOLDER, LogError, cosign};
 use crate::persistence::{DatabaseError, LogRecord};
 use crate::state::AppState;
 use crate::steps::Step;
@@ -27,7 +27,8 @@ const BATCH: u32 = 4096;
 /// The database is behind the published checkpoint, or is another log's; or a store fails.
 pub async fn prepare(state: &AppState) -> Result<(), LogError> {
     let stored = state.blobs.small_object(CHECKPOINT, MAX_NOTE as u64).await?;
-    if let (None, Some(bytes)) = (state.db.log_state().await?, &stored) {
+    let known = state.db.log_state().await?;
+    if let (None, Some(bytes)) = (&known, &stored) {
         let text = String::from_utf8_lossy(bytes);
         let found = text.lines().next().unwrap_or_default().chars().take(80).collect();
         return Err(LogError::NoLog { found });
@@ -46,6 +47,10 @@ pub async fn prepare(state: &AppState) -> Result<(), LogError> {
         None => {
             put_checkpoint(state, &record, TreeHead::EMPTY).await?;
         }
+    }
+    // Of a log that begins now there is nothing that a witness could have seen.
+    if let Some(known) = known {
+        cosign::refuse_behind(state, known.published).await?;
     }
     while integrate(state).await? {}
     Ok(())
@@ -160,6 +165,7 @@ async fn finish(state: &AppState) -> Result<LogRecord, LogError> {
     state.steps.done(Step::L3)?;
     state.db.publish_log(record.head.size).await?;
     state.steps.done(Step::L4)?;
+    state.witnessing.tell();
     Ok(LogRecord {
         published: record.head.size,
         ..record

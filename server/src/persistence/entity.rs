@@ -286,3 +286,24 @@ pub(super) mod log_batch {
     pub enum Relation {}
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// What witnesses cosigned.
+pub(super) mod log_cosignature {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "log_cosignatures")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub size: i64,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub key: String,
+        pub line: String,
+        /// The time in the cosignature.
+        pub cosigned: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}

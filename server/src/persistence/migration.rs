@@ -8,7 +8,11 @@ pub(super) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(FirstTables), Box::new(LogTables)]
+        vec![
+            Box::new(FirstTables),
+            Box::new(LogTables),
+            Box::new(WitnessTables),
+        ]
     }
 }
 
@@ -302,5 +306,41 @@ impl MigrationTrait for LogTables {
              ON CONFLICT DO NOTHING";
         manager.get_connection().execute_unprepared(earlier).await?;
         Ok(())
+    }
+}
+
+struct WitnessTables;
+
+impl MigrationName for WitnessTables {
+    fn name(&self) -> &'static str {
+        "m0003_witness_tables"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for WitnessTables {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let c = Columns {
+            postgres: manager.get_database_backend() == sea_orm::DbBackend::Postgres,
+        };
+        let cosignatures = table(
+            "log_cosignatures",
+            vec![
+                c.integer("size"),
+                c.name("key"),
+                c.name("line"),
+                c.integer("cosigned"),
+            ],
+            &["size", "key"],
+        );
+        manager.create_table(cosignatures).await?;
+        let mut index = Index::create();
+        index
+            .name("log_cosignatures_key")
+            .table(Alias::new("log_cosignatures"))
+            .if_not_exists()
+            .col(Alias::new("key"))
+            .col(Alias::new("size"));
+        manager.create_index(index).await
     }
 }

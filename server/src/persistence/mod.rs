@@ -13,6 +13,7 @@
 //! | `uploads` | uploads from their first row to their blob |
 //! | `tokens` | API tokens |
 //! | `log` | entries of the transparency log, its tree and batches |
+//! | `cosignatures` | what witnesses cosigned of it |
 //!
 //! SQLite has one writing connection, whose transactions begin IMMEDIATE, and a few reading ones (WAL). No transaction stays
 //! open across the object store.
@@ -20,6 +21,7 @@
 mod blobs;
 mod connection;
 mod convert;
+mod cosignatures;
 mod entity;
 mod error;
 mod log;
@@ -33,6 +35,7 @@ mod types;
 mod uploads;
 
 pub use connection::{Database, WriteCount};
+pub use cosignatures::Cosignature;
 pub use error::DatabaseError;
 pub use log::{LogPlace, LogRecord};
 pub use tokens::{NewTokenRecord, TokenRecord};

@@ -11,6 +11,7 @@
     unreachable_pub
 )]
 
+mod cosignatures;
 mod log;
 mod lookups;
 mod postgres;
@@ -87,6 +88,8 @@ suite! {
     log::roots_and_snapshots_wait_for_a_place,
     log::a_place_is_given_once_and_on_the_present_head_only,
     log::three_sequencers_at_once_make_one_history,
+    cosignatures::the_first_cosignature_of_a_size_and_key_stays,
+    cosignatures::cosigned_sizes_are_found_by_witness_and_in_order,
     tokens::a_revoked_token_is_gone,
     tokens::tokens_come_in_pages,
 }

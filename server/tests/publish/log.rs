@@ -22,7 +22,7 @@ use jiff::SignedDuration;
 use crate::authority::{Authority, publication, role};
 use crate::support::{Registry, device};
 
-const PROOF: &str = "/v1/namespaces/acme/log-proof";
+pub(crate) const PROOF: &str = "/v1/namespaces/acme/log-proof";
 
 async fn registry() -> Registry {
     let registry = Registry::new().await;
@@ -37,7 +37,7 @@ async fn policy(registry: &Registry) -> LogPolicy {
     LogPolicy::new(key, None).unwrap()
 }
 
-async fn head(registry: &Registry) -> TreeHead {
+pub(crate) async fn head(registry: &Registry) -> TreeHead {
     let answer = registry.get("/log/checkpoint").await.expect(200);
     assert_eq!(answer.header("cache-control"), "no-cache");
     let signed = SignedCheckpoint::parse(&answer.body).unwrap();
@@ -267,7 +267,8 @@ async fn a_log_grows_over_full_tiles() {
             .log_part(authority.identity, version, template.sha256, Some(2))
             .await
             .unwrap()
-            .unwrap();
+            .unwrap()
+            .part;
         let leaf = Leaf::new(authority.identity, LeafKind::Snapshot, version, template.sha256).unwrap();
         LogProof::parse(part.proof.as_bytes())
             .unwrap()
@@ -336,12 +337,20 @@ async fn refuses_to_go_on_over_damaged_tiles() {
 
 /// A namespace that names the registry's log, with one release: its manifest and its model's file.
 async fn naming_the_log(registry: &Registry) -> (Authority, ReleaseManifest, String) {
+    naming_witnesses(registry, 0).await
+}
+
+/// As [`naming_the_log`], and demanding so many of the registry's witnesses.
+pub(crate) async fn naming_witnesses(
+    registry: &Registry,
+    threshold: u32,
+) -> (Authority, ReleaseManifest, String) {
     let info: LogInfo = registry.get("/v1/log").await.expect(200).json();
     let trust = LogTrust {
         v: 1,
         log: info.key,
-        witnesses: Vec::new(),
-        threshold: 0,
+        witnesses: info.witnesses.into_iter().map(|witness| witness.key).collect(),
+        threshold,
     };
     let document = serde_json::to_string(&trust).unwrap();
     let authority = Authority::new(&registry.keys("acme").await, "2027-05-01T00:00:00Z");
@@ -356,7 +365,7 @@ async fn naming_the_log(registry: &Registry) -> (Authority, ReleaseManifest, Str
     (authority, first, file)
 }
 
-const CHECK: &str = "/v1/namespaces/acme/models/minilm/check?root=1";
+pub(crate) const CHECK: &str = "/v1/namespaces/acme/models/minilm/check?root=1";
 
 #[actix_web::test]
 async fn a_bundle_proves_its_snapshot_and_an_unchanged_namespace_answers_304_while_the_log_grows() {

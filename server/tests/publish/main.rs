@@ -23,3 +23,6 @@ mod status;
 mod steps;
 mod support;
 mod tuf;
+#[path = "../witness/mod.rs"]
+mod witness;
+mod witnesses;

@@ -20,3 +20,6 @@ mod steps;
 mod support;
 mod sweeping;
 mod tokens;
+#[path = "../witness/mod.rs"]
+mod witness;
+mod witnesses;

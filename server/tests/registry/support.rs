@@ -8,7 +8,7 @@ use assay_schema::problem::{MEDIA_TYPE, Problem, ProblemKind};
 use assay_schema::{NamespaceName, Sha256Digest};
 use assay_server::auth;
 use assay_server::config::Config;
-use assay_server::persistence::NewNamespace;
+use assay_server::persistence::{Database, NewMetadata, NewNamespace};
 use assay_server::run::{self, Running};
 use assay_server::state::{AppState, StartError};
 use bytes::{Bytes, BytesMut};
@@ -201,6 +201,29 @@ impl Registry {
     pub fn segments_on_disk(&self) -> usize {
         files(&self.folder.join("storage/segments"))
     }
+}
+
+/// A namespace whose root and snapshot wait for their places in the log: two entries.
+pub async fn logged_namespace(db: &Database, name: &str) {
+    let metadata = ["root", "snapshot"].map(|role| {
+        let text = format!("{name} {role}");
+        NewMetadata {
+            role: role.to_owned(),
+            version: 1,
+            sha256: sha256(text.as_bytes()),
+            bytes: text.into_bytes(),
+            expires: Timestamp::now(),
+        }
+    });
+    let new = NewNamespace {
+        name: name.parse().unwrap(),
+        identity: sha256(name.as_bytes()),
+        visibility: Visibility::Public,
+        created: Timestamp::now(),
+        metadata: metadata.to_vec(),
+        blobs: Vec::new(),
+    };
+    db.create_namespace(new).await.unwrap();
 }
 
 fn files(folder: &Path) -> usize {
