@@ -168,6 +168,21 @@ impl PublicKey {
         &self.der
     }
 
+    /// The 32 bytes of an Ed25519 key, as RFC 8032 encodes it.
+    ///
+    /// # Errors
+    /// [`KeyError::Unsupported`] for a key of another kind.
+    pub fn ed25519_bytes(&self) -> Result<[u8; 32], KeyError> {
+        // The last 32 bytes of an Ed25519 SubjectPublicKeyInfo are the key (RFC 8410).
+        let raw = self
+            .der
+            .last_chunk::<32>()
+            .filter(|_| self.kind == KeyKind::Ed25519);
+        raw.copied().ok_or_else(|| KeyError::Unsupported {
+            found: format!("a {} key where only Ed25519 will do", self.kind),
+        })
+    }
+
     /// PEM SubjectPublicKeyInfo: lines of 64, each ended by a line feed.
     ///
     /// # Errors
@@ -186,14 +201,7 @@ impl PublicKey {
     /// [`KeyError::NotForTuf`] for P-521.
     pub fn to_tuf(&self) -> Result<TufKey, KeyError> {
         let (keytype, scheme, public) = match self.kind {
-            // The last 32 bytes of an Ed25519 SubjectPublicKeyInfo are the key (RFC 8410).
-            KeyKind::Ed25519 => {
-                let raw = self
-                    .der
-                    .last_chunk::<32>()
-                    .ok_or_else(|| KeyError::Encoding("short key".to_owned()))?;
-                ("ed25519", "ed25519", hex::encode(raw))
-            }
+            KeyKind::Ed25519 => ("ed25519", "ed25519", hex::encode(self.ed25519_bytes()?)),
             KeyKind::P256 => ("ecdsa", "ecdsa-sha2-nistp256", self.to_pem()?),
             KeyKind::P384 => ("ecdsa", "ecdsa-sha2-nistp384", self.to_pem()?),
             KeyKind::P521 => return Err(KeyError::NotForTuf { kind: self.kind }),

@@ -6,6 +6,7 @@ use assay_authority::{KeyError, TokenError};
 use assay_client::device::DeviceError;
 use assay_client::publisher::PublishError;
 use assay_client::scan::ScanError;
+use assay_client::witness::WitnessError;
 use assay_client::{FileError, StoreError, TransportError};
 use assay_schema::problem::ProblemKind;
 use assay_schema::verdict::{Outcome, StageOutcome, Verdict};
@@ -260,6 +261,23 @@ impl From<PublishError> for Failure {
         } else {
             failure
         }
+    }
+}
+
+impl From<WitnessError> for Failure {
+    fn from(error: WitnessError) -> Self {
+        let message = printable(&error.to_string());
+        let (exit, code) = match error {
+            WitnessError::Record(e) => return e.into(),
+            WitnessError::Name(_) => (Exit::Usage, "bad-key"),
+            WitnessError::NotALog { .. } => (Exit::Usage, "not-a-log"),
+            WitnessError::Key { source, .. } => of_key(&source),
+            WitnessError::OtherKey { .. } => (Exit::Store, "other-key"),
+            WitnessError::NoWitness { .. } => (Exit::NotFound, "no-witness"),
+            WitnessError::Exists { .. } => (Exit::Conflict, "witness-exists"),
+            WitnessError::Signing { .. } | WitnessError::Stopped(_) => (Exit::Failed, "signing"),
+        };
+        Self::new(exit, code, message)
     }
 }
 

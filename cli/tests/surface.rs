@@ -14,7 +14,7 @@ use std::process::Stdio;
 use support::{Ran, assay, run};
 
 /// Every command that does something, as one types it.
-const COMMANDS: [&[&str]; 42] = [
+const COMMANDS: [&[&str]; 47] = [
     &["keygen"],
     &["namespace", "create"],
     &["namespace", "join"],
@@ -52,6 +52,11 @@ const COMMANDS: [&[&str]; 42] = [
     &["token", "create"],
     &["token", "list"],
     &["token", "revoke"],
+    &["witness", "init"],
+    &["witness", "add-log"],
+    &["witness", "show"],
+    &["witness", "run"],
+    &["witness"],
     &["completions"],
     &["exit-codes"],
     &["namespace"],
@@ -67,7 +72,7 @@ fn every_command_explains_itself_with_an_example() {
         assert!(ran.out.contains("Usage: assay"), "{command:?}: {}", ran.out);
         let is_group = matches!(
             command,
-            ["namespace" | "trust" | "token" | "root" | "role" | "exit-codes"]
+            ["namespace" | "trust" | "token" | "root" | "role" | "witness" | "exit-codes"]
         );
         assert!(
             is_group || ran.out.contains("Example"),

@@ -10,6 +10,7 @@
 //! | [`publisher`] | the authority's folder of keys, namespaces, uploads, releases |
 //! | [`catalog`] | what a registry says that it holds, and its tokens |
 //! | [`scan`] | what is in a folder, and whether a release may hold it |
+//! | [`witness`] | a witness of transparency logs: its key, its memory, its answers |
 //!
 //! Trust decisions are not made here: they are `assay-verifier`'s, which this crate drives.
 #![cfg_attr(
@@ -31,6 +32,7 @@ pub mod publisher;
 pub mod scan;
 pub mod store;
 pub mod transport;
+pub mod witness;
 
 pub use assay_verifier::Want;
 pub use device::Device;

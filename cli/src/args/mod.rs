@@ -5,6 +5,7 @@ mod catalog;
 mod change;
 mod device;
 mod shared;
+mod witness;
 
 use clap::{Parser, Subcommand};
 
@@ -26,6 +27,7 @@ pub(crate) use shared::{
     AuthorityArgs, ChainArgs, DeviceArgs, PassphraseArgs, RegistryArgs, StoreArgs, TokenArgs, TokensArgs,
     Wanted,
 };
+pub(crate) use witness::{WitnessAddLog, WitnessCommand, WitnessInit, WitnessRun, WitnessShow};
 
 const TOP_EXAMPLES: &str = "\
 A publisher, once:
@@ -124,6 +126,9 @@ pub(crate) enum Command {
     /// Make, list and revoke a registry's tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Run a witness of transparency logs, which anybody can host
+    #[command(subcommand)]
+    Witness(WitnessCommand),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  assay completions bash > ~/.local/share/bash-completion/completions/assay"

@@ -12,6 +12,7 @@ mod pull;
 mod restrict;
 mod trust;
 mod verify;
+mod witness;
 
 use clap::CommandFactory;
 use serde_json::json;
@@ -47,6 +48,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Answer, Failure
         Command::Search(args) => catalog::search(context, &args),
         Command::Releases(args) => catalog::releases(context, &args),
         Command::Token(command) => catalog::token(context, &command),
+        Command::Witness(command) => witness::run(context, &command),
         Command::Completions { shell } => Ok(completions(shell)),
         Command::ExitCodes => Ok(exit_codes()),
     }

@@ -15,7 +15,7 @@
 
 mod error;
 mod lease;
-mod records;
+pub(crate) mod records;
 mod staging;
 mod write;
 

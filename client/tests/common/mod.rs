@@ -10,6 +10,7 @@
     reason = "each test binary uses a part of it"
 )]
 
+mod log;
 mod registry;
 
 use std::path::Path;
@@ -24,6 +25,7 @@ use assay_schema::{ModelRef, Sha256Digest};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
+pub use log::{MemoryLog, Witnesses};
 pub use registry::{Answering, MemoryRegistry, index};
 
 pub fn now() -> Timestamp {
