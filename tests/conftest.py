@@ -21,7 +21,7 @@ FIXTURES = REPO / "verifier" / "provenance" / "tests" / "fixtures"
 CHUNK = 1 << 20
 
 # The command's exit codes, which `assay --help` lists.
-DONE, FAILED, USAGE, REFUSED, DEFERRED, NETWORK, NOT_FOUND, CONFLICT, STORE, DENIED = range(10)
+DONE, FAILED, USAGE, REFUSED, DEFERRED, NETWORK, NOT_FOUND, CONFLICT, STORE, DENIED, ALARM = range(11)
 
 
 @dataclass

@@ -15,10 +15,11 @@ pub(crate) enum Exit {
     Conflict = 7,
     Store = 8,
     Denied = 9,
+    Alarm = 10,
 }
 
 impl Exit {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -29,6 +30,7 @@ impl Exit {
         Self::Conflict,
         Self::Store,
         Self::Denied,
+        Self::Alarm,
     ];
 
     pub(crate) const fn code(self) -> u8 {
@@ -47,6 +49,7 @@ impl Exit {
             Self::Conflict => "conflict: it exists with other content, or others were faster",
             Self::Store => "a local folder or store: locked, full, damaged, not readable",
             Self::Denied => "a token or passphrase is missing, wrong, or does not allow this",
+            Self::Alarm => "alarm: a log shows two histories, or something that its authority did not make",
         }
     }
 }
@@ -59,7 +62,7 @@ impl From<Exit> for ExitCode {
 
 /// Every code with its meaning, one on a line.
 pub(crate) fn table() -> String {
-    let lines = Exit::ALL.map(|exit| format!("  {}  {}\n", exit.code(), exit.meaning()));
+    let lines = Exit::ALL.map(|exit| format!("  {:<2} {}\n", exit.code(), exit.meaning()));
     format!("Exit codes:\n{}", lines.concat())
 }
 
@@ -87,7 +90,8 @@ mod tests {
                 (6, Exit::NotFound),
                 (7, Exit::Conflict),
                 (8, Exit::Store),
-                (9, Exit::Denied)
+                (9, Exit::Denied),
+                (10, Exit::Alarm)
             ]
         );
     }

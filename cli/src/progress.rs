@@ -26,6 +26,15 @@ pub(crate) fn bar(show: Show, doing: &'static str, total: Option<u64>) -> Progre
     }
 }
 
+/// Counts the entries of a log.
+pub(crate) fn entries(show: Show) -> ProgressBar {
+    let bar = bar(show, "reading", None);
+    match ProgressStyle::with_template("{prefix:>10} {spinner} {human_pos} entries, {per_sec}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
 /// The two bars of a publication, each shown from its first byte on: hashing, then uploading.
 pub(crate) struct PublishBars {
     show: Show,

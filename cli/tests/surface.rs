@@ -14,7 +14,7 @@ use std::process::Stdio;
 use support::{Ran, assay, run};
 
 /// Every command that does something, as one types it.
-const COMMANDS: [&[&str]; 47] = [
+const COMMANDS: [&[&str]; 50] = [
     &["keygen"],
     &["namespace", "create"],
     &["namespace", "join"],
@@ -52,6 +52,9 @@ const COMMANDS: [&[&str]; 47] = [
     &["token", "create"],
     &["token", "list"],
     &["token", "revoke"],
+    &["log", "audit"],
+    &["log"],
+    &["monitor"],
     &["witness", "init"],
     &["witness", "add-log"],
     &["witness", "show"],
@@ -72,7 +75,7 @@ fn every_command_explains_itself_with_an_example() {
         assert!(ran.out.contains("Usage: assay"), "{command:?}: {}", ran.out);
         let is_group = matches!(
             command,
-            ["namespace" | "trust" | "token" | "root" | "role" | "witness" | "exit-codes"]
+            ["namespace" | "trust" | "token" | "root" | "role" | "log" | "witness" | "exit-codes"]
         );
         assert!(
             is_group || ran.out.contains("Example"),
@@ -102,7 +105,7 @@ fn the_help_lists_commands_environment_and_exit_codes() {
         assert!(help.contains(name), "{name} is not listed");
     }
     let codes = run(["exit-codes"]).exits(0).out;
-    assert_eq!(codes.lines().count(), 11);
+    assert_eq!(codes.lines().count(), 12);
     assert!(help.contains(codes.trim_end()));
     assert!(
         run(["help", "exit-codes"])

@@ -4,6 +4,7 @@ mod authority;
 mod catalog;
 mod change;
 mod device;
+mod log;
 mod shared;
 mod witness;
 
@@ -23,6 +24,7 @@ pub(crate) use device::{
     Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, TrustAdd, TrustCommand,
     TrustRemove, Update, Verify,
 };
+pub(crate) use log::{LogArgs, LogAudit, LogCommand, Monitor};
 pub(crate) use shared::{
     AuthorityArgs, ChainArgs, DeviceArgs, PassphraseArgs, RegistryArgs, StoreArgs, TokenArgs, TokensArgs,
     Wanted,
@@ -126,6 +128,11 @@ pub(crate) enum Command {
     /// Make, list and revoke a registry's tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Look at a transparency log from outside
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Watch a log for what is made in an authority's name
+    Monitor(Monitor),
     /// Run a witness of transparency logs, which anybody can host
     #[command(subcommand)]
     Witness(WitnessCommand),

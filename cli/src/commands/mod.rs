@@ -6,6 +6,8 @@ mod foreign;
 mod key;
 mod keygen;
 mod local;
+mod log;
+mod monitor;
 mod namespace;
 mod publish;
 mod pull;
@@ -48,6 +50,8 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Answer, Failure
         Command::Search(args) => catalog::search(context, &args),
         Command::Releases(args) => catalog::releases(context, &args),
         Command::Token(command) => catalog::token(context, &command),
+        Command::Log(command) => log::run(context, &command),
+        Command::Monitor(args) => monitor::run(context, &args),
         Command::Witness(command) => witness::run(context, &command),
         Command::Completions { shell } => Ok(completions(shell)),
         Command::ExitCodes => Ok(exit_codes()),

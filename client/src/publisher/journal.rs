@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use assay_schema::api::{CreateNamespace, Publication};
 use assay_schema::{Sha256Digest, canonical};
@@ -139,8 +140,8 @@ pub(super) fn record_some<T: Carries>(
     Ok(Recorded(signed))
 }
 
-/// Version and digest of the signed bytes of a metadata file.
-fn body(role: &str, metadata: &str) -> Result<(u64, Sha256Digest), PublishError> {
+/// Version and digest of the signed bytes of a metadata file, as the journal has them.
+pub(crate) fn body(role: &str, metadata: &str) -> Result<(u64, Sha256Digest), PublishError> {
     let bad = |found: String| PublishError::Proposal {
         what: format!("{role} metadata"),
         expected: "signed TUF metadata".to_owned(),
@@ -189,6 +190,33 @@ impl AuthorityFolder {
     }
 }
 
+/// The entries of a journal anywhere, also of a copy, oldest first. Another run may be writing to it: a line that is not whole yet
+/// does not count, and its signature has not left.
+///
+/// # Errors
+/// It cannot be read, or is damaged.
+pub fn read_journal(path: &Path) -> Result<Vec<JournalEntry>, PublishError> {
+    let fail = |e: String| folder_error(path.to_owned(), e);
+    let mut file = File::open(path).map_err(|e| fail(e.to_string()))?;
+    Ok(read(&mut file).map_err(fail)?.0)
+}
+
+/// The entries of the whole lines, and the length of these.
+fn read(file: &mut File) -> Result<(Vec<JournalEntry>, u64), String> {
+    let mut text = String::new();
+    let read = Read::by_ref(file).take(MAX_JOURNAL + 1).read_to_string(&mut text);
+    let length = read.map_err(|e| e.to_string())? as u64;
+    if length > MAX_JOURNAL {
+        return Err(format!("more than {MAX_JOURNAL} bytes"));
+    }
+    let whole = text.rfind('\n').map_or(0, |at| at + 1);
+    let lines = text.get(..whole).unwrap_or_default().lines().enumerate();
+    let entry = |(n, line)| {
+        serde_json::from_str(line).map_err(|e| format!("line {}: {e}. Restore it from a backup", n + 1_usize))
+    };
+    Ok((lines.map(entry).collect::<Result<_, _>>()?, whole as u64))
+}
+
 /// The journal, locked against other runs until it is dropped.
 struct Journal<'a> {
     folder: &'a AuthorityFolder,
@@ -203,30 +231,12 @@ impl<'a> Journal<'a> {
         let mut file = folder.folder().write_file(JOURNAL)?;
         let fail = |e: String| folder_error(folder.path().join(JOURNAL), e);
         file.lock().map_err(|e| fail(e.to_string()))?;
-        let mut text = String::new();
-        let read = Read::by_ref(&mut file)
-            .take(MAX_JOURNAL + 1)
-            .read_to_string(&mut text);
-        let length = read.map_err(|e| fail(e.to_string()))? as u64;
-        if length > MAX_JOURNAL {
-            return Err(fail(format!("more than {MAX_JOURNAL} bytes")));
-        }
-        let whole = text.rfind('\n').map_or(0, |at| at + 1);
-        let entries = text
-            .get(..whole)
-            .unwrap_or_default()
-            .lines()
-            .enumerate()
-            .map(|(n, line)| {
-                serde_json::from_str(line)
-                    .map_err(|e| fail(format!("line {}: {e}. Restore it from a backup", n + 1)))
-            })
-            .collect::<Result<_, _>>()?;
+        let (entries, whole) = read(&mut file).map_err(fail)?;
         Ok(Self {
             folder,
             file,
             entries,
-            whole: whole as u64,
+            whole,
         })
     }
 

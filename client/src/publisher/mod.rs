@@ -31,7 +31,8 @@ use assay_verifier::provenance::sigstore::SigstoreError;
 
 pub use authority::{AuthorityFolder, KeyPlace, KeyRole, KeyView, NamespaceRecord};
 pub use grants::{DelegationView, Grant, Revocation, public_key};
-pub use journal::JournalEntry;
+pub(crate) use journal::body as signed_body;
+pub use journal::{JournalEntry, read_journal};
 pub use namespace::NamespaceTerms;
 pub use plan::Planned;
 pub use proposal::{Outcome, Proposal, Review};

@@ -131,6 +131,31 @@ impl MemoryLog {
             .to_string()
     }
 
+    /// The same key over another history: one entry is another one, the rest and the sizes are the same.
+    pub fn rewritten(&self, place: usize) -> Self {
+        let mut other = Self {
+            edge: Edge::empty(),
+            entries: Vec::new(),
+            heads: BTreeMap::new(),
+            files: BTreeMap::new(),
+            ..self.clone()
+        };
+        let mut from = 0;
+        for size in self.heads.keys() {
+            for (n, entry) in self.entries.iter().enumerate().take(*size as usize).skip(from) {
+                let changed = if n == place {
+                    b"another entry".to_vec()
+                } else {
+                    entry.clone()
+                };
+                other.append(changed);
+            }
+            from = *size as usize;
+            other.publish();
+        }
+        other
+    }
+
     /// A partial tile need not be kept once the full one is there (tlog-tiles, "Partial Tiles").
     pub fn forget_partial(&mut self) {
         let kept: Vec<String> = self

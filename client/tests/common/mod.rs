@@ -11,6 +11,7 @@
 )]
 
 mod log;
+mod logged;
 mod registry;
 
 use std::path::Path;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 pub use log::{MemoryLog, Witnesses};
+pub use logged::{Cut, Logged, ORIGIN};
 pub use registry::{Answering, MemoryRegistry, index};
 
 pub fn now() -> Timestamp {

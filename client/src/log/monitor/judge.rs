@@ -1,0 +1,385 @@
+//! What a leaf means: the file behind it, and whether the authority made it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_log::Leaf;
+use assay_log::leaf::LeafKind;
+use assay_schema::limits::{MAX_ROOT, MAX_SNAPSHOT, MAX_TARGETS};
+use assay_schema::tuf::{Binding, metadata_file};
+use assay_schema::{NamespaceName, Sha256Digest, canonical};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::alert::{AlertKind, Finding};
+use super::journals::Made;
+use super::state::{Listed, Order, Seen, Withheld};
+use crate::publisher::signed_body;
+use crate::transport::{Fetched, Transport, paths};
+
+const ROOT: &str = "root";
+const SNAPSHOT: &str = "snapshot";
+
+/// Compares what is in the log with what the authority made. Nothing here fails: what cannot be had is withheld.
+pub(super) struct Judge<'a> {
+    pub(super) transport: &'a dyn Transport,
+    pub(super) made: &'a Made,
+    pub(super) now: Timestamp,
+}
+
+/// What came of a leaf or a file.
+#[derive(Default)]
+pub(super) struct Judged {
+    pub(super) findings: Vec<Finding>,
+    pub(super) withheld: Vec<Withheld>,
+}
+
+enum Answer {
+    File(Vec<u8>),
+    /// A file of another digest.
+    Other(Sha256Digest),
+    Nothing(String),
+}
+
+#[derive(Deserialize)]
+struct SnapshotFile {
+    signed: SnapshotBody,
+}
+
+#[derive(Deserialize)]
+struct SnapshotBody {
+    #[serde(rename = "_type")]
+    kind: String,
+    version: u64,
+    meta: BTreeMap<String, Meta>,
+    #[serde(rename = "x-assay")]
+    binding: Binding,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    version: u64,
+    hashes: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct RootFile {
+    signed: RootBody,
+}
+
+#[derive(Deserialize)]
+struct RootBody {
+    roles: BTreeMap<String, RootRole>,
+}
+
+#[derive(Deserialize)]
+struct RootRole {
+    keyids: BTreeSet<String>,
+}
+
+impl Judge<'_> {
+    /// Entry `index` of the log, which is a leaf of this namespace.
+    pub(super) fn leaf(&self, seen: &mut Seen, index: u64, leaf: &Leaf) -> Judged {
+        let mut judged = Judged::default();
+        let (version, sha256) = (leaf.version(), leaf.sha256());
+        let (role, versions) = match leaf.kind() {
+            LeafKind::Root => (ROOT, &mut seen.roots),
+            LeafKind::Snapshot => {
+                if seen.restart {
+                    seen.snapshots.forget();
+                }
+                (SNAPSHOT, &mut seen.snapshots)
+            }
+        };
+        let subject = format!("entry {index} of the log, {}", metadata_file(role, version));
+        match versions.note(version, sha256) {
+            Order::New => {}
+            Order::Repeated => return judged,
+            Order::Fork(first) => {
+                judged.find(
+                    AlertKind::Fork,
+                    &subject,
+                    format!("SHA-256 {first}, as before"),
+                    format!("SHA-256 {sha256}"),
+                );
+            }
+            Order::Back(highest) => {
+                judged.find(
+                    AlertKind::WentBack,
+                    &subject,
+                    format!("a version over {highest}"),
+                    format!("version {version}"),
+                );
+            }
+        }
+        if role == ROOT && version == 1 && sha256 != leaf.namespace() {
+            let expected = format!("SHA-256 {}, the namespace's identity", leaf.namespace());
+            judged.find(
+                AlertKind::NotMade,
+                &subject,
+                expected,
+                format!("SHA-256 {sha256}"),
+            );
+        }
+        judged.add(self.file(seen, leaf.namespace(), role, version, sha256, false));
+        judged
+    }
+
+    /// A file that was withheld before; `None` if it still is.
+    pub(super) fn again(&self, seen: &mut Seen, file: &Withheld) -> Option<Judged> {
+        let judged = self.file(seen, file.namespace, &file.role, file.version, file.sha256, true);
+        let still = |w: &Withheld| w.role == file.role && w.version == file.version;
+        match judged.withheld.iter().any(still) {
+            true => None,
+            false => Some(judged),
+        }
+    }
+
+    /// Fetches a file that the log or a snapshot in it names, and judges it. A `late` one is judged by itself: newer ones have
+    /// been seen meanwhile.
+    fn file(
+        &self,
+        seen: &mut Seen,
+        namespace: Sha256Digest,
+        role: &str,
+        version: u64,
+        sha256: Sha256Digest,
+        late: bool,
+    ) -> Judged {
+        let mut judged = Judged::default();
+        let name = metadata_file(role, version);
+        let bytes = match self.fetch(&seen.name, role, version, sha256) {
+            Answer::File(bytes) => bytes,
+            Answer::Other(found) => {
+                judged.find(
+                    AlertKind::OtherFile,
+                    &name,
+                    format!("SHA-256 {sha256}, as the log has it"),
+                    format!("SHA-256 {found}"),
+                );
+                return judged;
+            }
+            Answer::Nothing(_) => {
+                judged.withheld.push(Withheld {
+                    namespace,
+                    role: role.to_owned(),
+                    version,
+                    sha256,
+                    since: self.now,
+                    raised: false,
+                });
+                return judged;
+            }
+        };
+        match role {
+            SNAPSHOT => self.snapshot(&mut judged, seen, namespace, version, &bytes, late),
+            _ => {
+                let made = self.body(&mut judged, namespace, role, version, &bytes);
+                if role == ROOT && made && !late {
+                    online_keys(seen, &bytes);
+                }
+            }
+        }
+        judged
+    }
+
+    /// Why a file is not handed out, for its alert.
+    pub(super) fn reason(&self, name: &NamespaceName, file: &Withheld) -> String {
+        match self.fetch(name, &file.role, file.version, file.sha256) {
+            Answer::Nothing(reason) => reason,
+            Answer::File(_) | Answer::Other(_) => "it just now".to_owned(),
+        }
+    }
+
+    fn fetch(&self, name: &NamespaceName, role: &str, version: u64, sha256: Sha256Digest) -> Answer {
+        let max = match role {
+            ROOT => MAX_ROOT,
+            SNAPSHOT => MAX_SNAPSHOT,
+            _ => MAX_TARGETS,
+        };
+        let path = paths::metadata(name, &metadata_file(role, version));
+        match self.transport.get(&path, max, None) {
+            Ok(Fetched::Found { bytes, .. }) => match crate::sha256(&bytes) {
+                found if found == sha256 => Answer::File(bytes),
+                found => Answer::Other(found),
+            },
+            Ok(Fetched::Missing | Fetched::NotModified) => Answer::Nothing("nothing".to_owned()),
+            Err(error) => Answer::Nothing(error.to_string()),
+        }
+    }
+
+    /// Whether the authority made a body; a finding if not.
+    fn body(
+        &self,
+        judged: &mut Judged,
+        namespace: Sha256Digest,
+        role: &str,
+        version: u64,
+        bytes: &[u8],
+    ) -> bool {
+        let name = metadata_file(role, version);
+        let read = String::from_utf8(bytes.to_vec()).map_err(|e| e.to_string());
+        let read = read.and_then(|text| signed_body(role, &text).map_err(|e| e.to_string()));
+        let (inside, digest) = match read {
+            Ok(body) => body,
+            Err(found) => {
+                judged.find(AlertKind::Unreadable, &name, "signed TUF metadata", found);
+                return false;
+            }
+        };
+        if inside != version {
+            judged.find(
+                AlertKind::Unreadable,
+                &name,
+                format!("version {version} in it"),
+                format!("version {inside}"),
+            );
+            return false;
+        }
+        match self.made.has(namespace, role, version, digest) {
+            Ok(()) => true,
+            Err((count, agree)) => {
+                let expected = format!(
+                    "a body that {agree} signing journal{} hold",
+                    if agree == 1 { "" } else { "s" }
+                );
+                judged.find(
+                    AlertKind::NotMade,
+                    &name,
+                    expected,
+                    format!("signed bytes {digest}, which {count} hold"),
+                );
+                false
+            }
+        }
+    }
+
+    fn snapshot(
+        &self,
+        judged: &mut Judged,
+        seen: &mut Seen,
+        namespace: Sha256Digest,
+        version: u64,
+        bytes: &[u8],
+        late: bool,
+    ) {
+        let name = metadata_file(SNAPSHOT, version);
+        let listed = match listed(namespace, version, bytes) {
+            Ok(listed) => listed,
+            Err(found) => {
+                judged.find(
+                    AlertKind::Unreadable,
+                    &name,
+                    "a snapshot of this namespace and version",
+                    found,
+                );
+                return;
+            }
+        };
+        // A restart covers the first snapshot behind the root that permits it.
+        let restart = !late && std::mem::take(&mut seen.restart);
+        for (role, now) in &listed {
+            let subject = format!("{}, which {name} names", metadata_file(role, now.version));
+            match seen.roles.get(role).copied() {
+                Some(before) if before == *now => continue,
+                Some(before) if before.version == now.version => {
+                    let expected = format!("SHA-256 {}, as before", before.sha256);
+                    judged.find(
+                        AlertKind::Fork,
+                        &subject,
+                        expected,
+                        format!("SHA-256 {}", now.sha256),
+                    );
+                }
+                Some(before) if before.version > now.version && !restart && !late => {
+                    let expected = format!("at least version {}", before.version);
+                    judged.find(
+                        AlertKind::WentBack,
+                        &subject,
+                        expected,
+                        format!("version {}", now.version),
+                    );
+                }
+                _ => {}
+            }
+            judged.add(self.file(seen, namespace, role, now.version, now.sha256, late));
+            let is_newer = |before: &Listed| before.version < now.version;
+            if !late || seen.roles.get(role).is_none_or(is_newer) {
+                seen.roles.insert(role.clone(), *now);
+            }
+        }
+        if late {
+            return;
+        }
+        let gone: Vec<String> = seen
+            .roles
+            .keys()
+            .filter(|role| !listed.contains_key(*role))
+            .cloned()
+            .collect();
+        for role in gone {
+            seen.roles.remove(&role);
+            judged.find(
+                AlertKind::Dropped,
+                &name,
+                format!("{role}.json, as before"),
+                "no such entry",
+            );
+        }
+    }
+}
+
+/// What a snapshot names, by role.
+fn listed(namespace: Sha256Digest, version: u64, bytes: &[u8]) -> Result<BTreeMap<String, Listed>, String> {
+    let SnapshotFile { signed } = canonical::read(bytes, MAX_SNAPSHOT).map_err(|e| e.to_string())?;
+    let bound = signed.binding.namespace == namespace && signed.binding.role == SNAPSHOT;
+    if signed.kind != SNAPSHOT || signed.version != version || !bound {
+        return Err(format!(
+            "{} {} of {}",
+            signed.kind, signed.version, signed.binding.namespace
+        ));
+    }
+    let mut listed = BTreeMap::new();
+    for (file, meta) in signed.meta {
+        // A role named `root` or `snapshot` would be fetched as one; a slash would lead elsewhere.
+        let role = file
+            .strip_suffix(".json")
+            .filter(|role| !role.is_empty() && !role.contains('/') && *role != ROOT && *role != SNAPSHOT);
+        let role = role.ok_or_else(|| format!("an entry {:?}", file.chars().take(80).collect::<String>()))?;
+        let sha256 = meta.hashes.get("sha256").and_then(|hex| hex.parse().ok());
+        let sha256 = sha256.ok_or_else(|| format!("no SHA-256 of {role}"))?;
+        let version = meta.version;
+        listed.insert(role.to_owned(), Listed { version, sha256 });
+    }
+    Ok(listed)
+}
+
+/// Takes note of the registry's keys in a root of the authority's. Where they change, devices drop the floors that the old ones
+/// signed, and versions may begin anew (TUF 5.3.11).
+fn online_keys(seen: &mut Seen, bytes: &[u8]) {
+    let Ok(RootFile { signed }) = canonical::read(bytes, MAX_ROOT) else {
+        return;
+    };
+    let online = [SNAPSHOT, "timestamp"]
+        .iter()
+        .filter_map(|role| signed.roles.get(*role));
+    let keys: BTreeSet<String> = online.flat_map(|role| role.keyids.iter().cloned()).collect();
+    seen.restart |= seen.online_keys.as_ref().is_some_and(|before| *before != keys);
+    seen.online_keys = Some(keys);
+}
+
+impl Judged {
+    fn find(
+        &mut self,
+        kind: AlertKind,
+        subject: &str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) {
+        self.findings.push(Finding::new(kind, subject, expected, found));
+    }
+
+    fn add(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        self.withheld.extend(other.withheld);
+    }
+}

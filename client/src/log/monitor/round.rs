@@ -1,0 +1,381 @@
+//! One round of a monitor: checkpoint, proof, entries, files.
+
+use std::collections::BTreeSet;
+
+use assay_log::leaf::LeafError;
+use assay_log::merkle::{Node, TreeHead};
+use assay_log::tile::{VerifiedTiles, new_bundles};
+use assay_log::{Leaf, SignedCheckpoint};
+use assay_schema::limits::LOG_TILE_WIDTH;
+use assay_schema::{NamespaceName, Sha256Digest};
+use jiff::Timestamp;
+
+use super::alert::{AlertKind, Finding};
+use super::journals::Made;
+use super::judge::{Judge, Judged};
+use super::state::{Seen, State, Withheld};
+use super::{Monitor, Terms, WITHHELD};
+use crate::log::history::prove;
+use crate::log::{FollowStep, LogError, LogReader};
+use crate::transport::Transport;
+
+/// Bundles whose tiles are fetched together, and behind which the position is persisted.
+const STRETCH: u64 = 16 * LOG_TILE_WIDTH as u64;
+
+/// What came of a round.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// The largest checkpoint that is proven.
+    pub head: Option<TreeHead>,
+    /// Entries that were looked at.
+    pub entries: u64,
+    /// Of them, states of the watched namespaces.
+    pub leaves: u64,
+    /// Alerts that were raised.
+    pub raised: usize,
+    /// Why the round ended early: the way to the log, or this machine. The next one goes on there.
+    pub failure: Option<LogError>,
+}
+
+impl Monitor {
+    /// Looks at what is new in the log. What it finds is in the outbox, persisted, when this returns: [`Monitor::deliver`] it.
+    ///
+    /// # Errors
+    /// The state cannot be written, or a journal cannot be read: then nothing was judged without it.
+    pub fn round(
+        &mut self,
+        reader: &LogReader<'_>,
+        transport: &dyn Transport,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Result<Round, LogError> {
+        for (identity, name) in &terms.namespaces {
+            let fresh = || Seen::new(name.clone());
+            self.state.namespaces.entry(*identity).or_insert_with(fresh).name = name.clone();
+        }
+        let mut round = Round::default();
+        let before = self.waiting();
+        match self.advance(reader, transport, terms, now, &mut round) {
+            Ok(()) => {}
+            Err(error @ (LogError::Store(_) | LogError::Journal { .. } | LogError::Stopped(_))) => {
+                return Err(error);
+            }
+            Err(error) => round.failure = Some(error),
+        }
+        self.age(terms, now);
+        round.head = self.known.as_ref().map(|known| known.checkpoint().head());
+        round.raised = self.waiting() - before;
+        self.save(FollowStep::Position)?;
+        Ok(round)
+    }
+
+    fn waiting(&self) -> usize {
+        self.state.outbox.len() + usize::try_from(self.state.more).unwrap_or(usize::MAX)
+    }
+
+    fn advance(
+        &mut self,
+        reader: &LogReader<'_>,
+        transport: &dyn Transport,
+        terms: &Terms,
+        now: Timestamp,
+        round: &mut Round,
+    ) -> Result<(), LogError> {
+        let newest = reader.checkpoint();
+        // Everything that was signed for this checkpoint stands in the journals from here on.
+        let made = terms.journals.read(&terms.namespaces.keys().copied().collect())?;
+        match newest {
+            Ok(newest) => {
+                if self.accept(reader, &newest, now)? {
+                    self.read_on(reader, transport, terms, &made, now, round)?;
+                }
+            }
+            Err(LogError::Transport(error)) => return Err(error.into()),
+            Err(error) => self.condition(AlertKind::BadCheckpoint, Some(of_log("checkpoint", &error)), now),
+        }
+        self.ask_again(transport, terms, &made, now);
+        Ok(())
+    }
+
+    /// Judges a checkpoint, and proves it consistent with the known one. Says whether entries can be compared with it.
+    fn accept(
+        &mut self,
+        reader: &LogReader<'_>,
+        newest: &SignedCheckpoint,
+        now: Timestamp,
+    ) -> Result<bool, LogError> {
+        let judged = self.log_only.verify(newest);
+        let bad = judged.err().map(|e| of_log("checkpoint", &e));
+        let is_bad = bad.is_some();
+        self.condition(AlertKind::BadCheckpoint, bad, now);
+        if is_bad {
+            return Ok(false);
+        }
+        let witnessed = self.policy.verify(newest);
+        if let Some(time) = witnessed
+            .as_ref()
+            .ok()
+            .and_then(|v| v.witnessed())
+            .map(|w| w.time)
+        {
+            self.state.grown = self.state.grown.max(Some(time.min(now)));
+        }
+        self.condition(
+            AlertKind::Witnesses,
+            witnessed.err().map(|e| of_log("checkpoint", &e)),
+            now,
+        );
+        let head = newest.checkpoint().head();
+        let (larger, smaller) = match self.known.as_ref() {
+            // A mirror or cache may be behind; what it shows must be a part of what is known all the same.
+            Some(known) if known.checkpoint().head().size > head.size => {
+                (known, std::slice::from_ref(newest))
+            }
+            Some(known) => (newest, std::slice::from_ref(known)),
+            None => (newest, &[][..]),
+        };
+        match prove(reader, larger, smaller) {
+            Ok(()) => {}
+            Err(LogError::Transport(error)) => return Err(error.into()),
+            Err(LogError::Split { split, .. }) => {
+                let path = self.folder.keep(&split)?;
+                let (older, newer) = split.heads();
+                let expected = format!("root {} at size {}, as it signed", older.root, older.size);
+                let found = format!(
+                    "root {} in its tree of {} entries, which it signed too",
+                    split.found(),
+                    newer.size
+                );
+                let finding = Finding::new(AlertKind::Split, "log", expected, found);
+                let finding = Finding {
+                    evidence: Some(path),
+                    ..finding
+                };
+                self.condition(AlertKind::Split, Some(finding), now);
+                return Ok(false);
+            }
+            Err(error) => {
+                self.condition(AlertKind::Unproven, Some(of_log("log", &error)), now);
+                return Ok(false);
+            }
+        }
+        self.condition(AlertKind::Split, None, now);
+        let grown = self
+            .known
+            .as_ref()
+            .is_none_or(|known| known.checkpoint().head().size < head.size);
+        if grown {
+            self.state.grown = Some(now);
+            self.state.checkpoint = Some(newest.to_string());
+            self.known = Some(newest.clone());
+            // Before any entry is compared with it: the next checkpoint must contain this one.
+            self.save(FollowStep::Position)?;
+        }
+        Ok(true)
+    }
+
+    /// Looks at the entries between the position and the known checkpoint, a stretch at a time.
+    fn read_on(
+        &mut self,
+        reader: &LogReader<'_>,
+        transport: &dyn Transport,
+        terms: &Terms,
+        made: &Made,
+        now: Timestamp,
+        round: &mut Round,
+    ) -> Result<(), LogError> {
+        let Some(head) = self.known.as_ref().map(|known| known.checkpoint().head()) else {
+            return Ok(());
+        };
+        let judge = Judge { transport, made, now };
+        loop {
+            let seen = self
+                .state
+                .namespaces
+                .iter()
+                .filter(|(identity, _)| terms.namespaces.contains_key(identity));
+            let next = seen.map(|(_, seen)| seen.next).min().unwrap_or(head.size);
+            if next >= head.size {
+                break;
+            }
+            if self.state.withheld.len() >= WITHHELD {
+                // The alerts of those files are raised; going on would forget some.
+                return Err(LogError::Missing {
+                    what: format!("{WITHHELD} files that it names"),
+                });
+            }
+            let begin = next - next % u64::from(LOG_TILE_WIDTH);
+            let end = head.size.min(begin + STRETCH);
+            let read = self.stretch(reader, head, (begin, end), terms, &judge, round);
+            match read {
+                Ok(()) => {}
+                Err(error @ LogError::Transport(_)) => return Err(error),
+                Err(error) => {
+                    self.condition(AlertKind::Unproven, Some(of_log("log", &error)), now);
+                    return Ok(());
+                }
+            }
+            for (identity, seen) in &mut self.state.namespaces {
+                if terms.namespaces.contains_key(identity) {
+                    seen.next = seen.next.max(end);
+                }
+            }
+            self.save(FollowStep::Position)?;
+        }
+        self.condition(AlertKind::Unproven, None, now);
+        Ok(())
+    }
+
+    /// The entries from `begin`, a bundle's first, to `end`. All of them or none: a stretch that breaks off leaves the state as it
+    /// was.
+    fn stretch(
+        &mut self,
+        reader: &LogReader<'_>,
+        head: TreeHead,
+        (begin, end): (u64, u64),
+        terms: &Terms,
+        judge: &Judge<'_>,
+        round: &mut Round,
+    ) -> Result<(), LogError> {
+        let bundles = new_bundles(begin, end);
+        let first = bundles.iter().map(|bundle| Node {
+            level: 0,
+            index: bundle.start(),
+        });
+        let tiles = VerifiedTiles::read(reader, head, first)?;
+        let watched: Vec<_> = terms
+            .namespaces
+            .keys()
+            .map(|identity| (*identity, identity.to_hex()))
+            .collect();
+        let mut state: Option<State> = None;
+        let mut findings: Vec<(Finding, Option<NamespaceName>)> = Vec::new();
+        let (mut entries, mut leaves) = (0, 0);
+        for bundle in bundles {
+            let bytes = reader.bundle(bundle)?;
+            for (index, entry) in (bundle.start()..).zip(tiles.entries(bundle, &bytes)?) {
+                entries += 1;
+                let Some((identity, leaf)) = about(entry, &watched) else {
+                    continue;
+                };
+                let state = state.get_or_insert_with(|| self.state.clone());
+                let Some(seen) = state
+                    .namespaces
+                    .get_mut(&identity)
+                    .filter(|seen| seen.next <= index)
+                else {
+                    continue;
+                };
+                leaves += 1;
+                let name = Some(seen.name.clone());
+                match leaf {
+                    Ok(leaf) => {
+                        let judged = judge.leaf(seen, index, &leaf);
+                        state.withheld.extend(judged.withheld);
+                        findings.extend(judged.findings.into_iter().map(|finding| (finding, name.clone())));
+                    }
+                    Err(error) => {
+                        let subject = format!("entry {index} of the log, which names the namespace");
+                        let finding =
+                            Finding::new(AlertKind::Unreadable, subject, "a leaf", error.to_string());
+                        findings.push((finding, name));
+                    }
+                }
+            }
+        }
+        if let Some(state) = state {
+            self.state = state;
+        }
+        for (finding, name) in findings {
+            self.raise(finding, name.as_ref(), judge.now);
+        }
+        round.entries += entries;
+        round.leaves += leaves;
+        Ok(())
+    }
+
+    /// Asks again for what was withheld; raises what has been for too long.
+    fn ask_again(&mut self, transport: &dyn Transport, terms: &Terms, made: &Made, now: Timestamp) {
+        let judge = Judge { transport, made, now };
+        let mut asked = BTreeSet::new();
+        for mut file in std::mem::take(&mut self.state.withheld) {
+            let key = (file.namespace, file.role.clone(), file.version, file.sha256);
+            let Some(seen) = self.state.namespaces.get_mut(&file.namespace) else {
+                continue;
+            };
+            // Two snapshots may name one file.
+            if !terms.namespaces.contains_key(&file.namespace) || !asked.insert(key) {
+                continue;
+            }
+            let name = seen.name.clone();
+            match judge.again(seen, &file) {
+                Some(Judged { findings, withheld }) => {
+                    self.state.withheld.extend(withheld);
+                    for finding in findings {
+                        self.raise(finding, Some(&name), now);
+                    }
+                }
+                None => {
+                    if !file.raised && now.duration_since(file.since) >= terms.grace {
+                        file.raised = true;
+                        self.raise(withheld(&judge, &name, &file), Some(&name), now);
+                    }
+                    self.state.withheld.push(file);
+                }
+            }
+        }
+    }
+
+    /// Raises that the log shows no sign of life: it neither grew nor was it cosigned.
+    fn age(&mut self, terms: &Terms, now: Timestamp) {
+        let Some(max) = terms.max_age else {
+            self.state.standing.remove(&AlertKind::Stale);
+            return;
+        };
+        // A log that was never reached is as old as this monitor.
+        let since = *self.state.grown.get_or_insert(now);
+        let age = now.duration_since(since);
+        let finding = (age > max).then(|| {
+            let expected = format!("a sign of life within {max:#}");
+            Finding::new(
+                AlertKind::Stale,
+                "log",
+                expected,
+                format!("the last one at {since}"),
+            )
+        });
+        self.condition(AlertKind::Stale, finding, now);
+    }
+}
+
+fn withheld(judge: &Judge<'_>, name: &NamespaceName, file: &Withheld) -> Finding {
+    let subject = assay_schema::tuf::metadata_file(&file.role, file.version);
+    let expected = format!(
+        "the file of SHA-256 {}, which the log names since {}",
+        file.sha256, file.since
+    );
+    Finding::new(AlertKind::Withheld, subject, expected, judge.reason(name, file))
+}
+
+fn of_log(subject: &str, error: &dyn std::fmt::Display) -> Finding {
+    let expected = "what the log's key, witnesses and tiles confirm";
+    Finding::new(AlertKind::Unproven, subject, expected, error.to_string())
+}
+
+/// Whose leaf an entry is. Most are others', which their bytes tell without being parsed.
+fn about(
+    entry: &[u8],
+    watched: &[(Sha256Digest, String)],
+) -> Option<(Sha256Digest, Result<Leaf, LeafError>)> {
+    let text = std::str::from_utf8(entry).ok()?;
+    let (named, _) = watched.iter().find(|(_, hex)| text.contains(hex))?;
+    match Leaf::parse(entry) {
+        Ok(leaf) => {
+            let (owner, _) = watched
+                .iter()
+                .find(|(identity, _)| *identity == leaf.namespace())?;
+            Some((*owner, Ok(leaf)))
+        }
+        Err(error) => Some((*named, Err(error))),
+    }
+}

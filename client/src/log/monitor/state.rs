@@ -1,0 +1,187 @@
+//! What a monitor remembers: one file, replaced in one step, so that a crash neither loses an alert nor raises it twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_schema::{NamespaceName, Sha256Digest};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::alert::{Alert, AlertKind};
+
+/// Versions whose digests are remembered; of older ones only that they were there.
+const RECENT: usize = 1024;
+
+/// `monitor.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    /// The record's version: 1.
+    pub(super) v: u32,
+    /// The largest checkpoint that was proven, as the log signed it.
+    pub(super) checkpoint: Option<String>,
+    /// When the log was last seen to grow.
+    pub(super) grown: Option<Timestamp>,
+    /// By identity.
+    pub(super) namespaces: BTreeMap<Sha256Digest, Seen>,
+    /// Files that the log names and nobody hands out.
+    pub(super) withheld: Vec<Withheld>,
+    /// Conditions that were raised and last on.
+    pub(super) standing: BTreeSet<AlertKind>,
+    /// Alerts that nobody was told yet.
+    pub(super) outbox: Vec<Pending>,
+    /// Alerts that did not fit into the outbox.
+    pub(super) more: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            v: 1,
+            checkpoint: None,
+            grown: None,
+            namespaces: BTreeMap::new(),
+            withheld: Vec::new(),
+            standing: BTreeSet::new(),
+            outbox: Vec::new(),
+            more: 0,
+        }
+    }
+}
+
+/// An alert that is on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pending {
+    /// It was printed; the webhook did not take it yet.
+    pub(super) printed: bool,
+    pub(super) alert: Alert,
+}
+
+/// What was seen of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Seen {
+    pub(super) name: NamespaceName,
+    /// The next entry of the log to look at.
+    pub(super) next: u64,
+    pub(super) roots: Versions,
+    pub(super) snapshots: Versions,
+    /// What the last snapshot named.
+    pub(super) roles: BTreeMap<String, Listed>,
+    /// The registry's keys in the newest root that the authority made.
+    pub(super) online_keys: Option<BTreeSet<String>>,
+    /// That root named other keys than the one before: versions may begin anew (TUF 5.3.11).
+    pub(super) restart: bool,
+}
+
+/// A file that a snapshot names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listed {
+    pub(super) version: u64,
+    pub(super) sha256: Sha256Digest,
+}
+
+/// Versions of one kind of leaf.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Versions {
+    highest: u64,
+    recent: BTreeMap<u64, Sha256Digest>,
+}
+
+/// What a leaf's version means beside those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The highest so far.
+    New,
+    /// The very same leaf once more.
+    Repeated,
+    /// Another digest of a version that was there.
+    Fork(Sha256Digest),
+    /// Below the highest.
+    Back(u64),
+}
+
+/// A file that the log, or a snapshot in it, names and nobody hands out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Withheld {
+    pub(super) namespace: Sha256Digest,
+    pub(super) role: String,
+    pub(super) version: u64,
+    pub(super) sha256: Sha256Digest,
+    pub(super) since: Timestamp,
+    /// An alert was raised.
+    pub(super) raised: bool,
+}
+
+impl Seen {
+    pub(super) fn new(name: NamespaceName) -> Self {
+        Self {
+            name,
+            next: 0,
+            roots: Versions::default(),
+            snapshots: Versions::default(),
+            roles: BTreeMap::new(),
+            online_keys: None,
+            restart: false,
+        }
+    }
+}
+
+impl Versions {
+    /// Notes a leaf.
+    pub(super) fn note(&mut self, version: u64, sha256: Sha256Digest) -> Order {
+        let order = match self.recent.get(&version) {
+            Some(first) if *first == sha256 => Order::Repeated,
+            Some(first) => Order::Fork(*first),
+            None if version > self.highest => Order::New,
+            None => Order::Back(self.highest),
+        };
+        if matches!(order, Order::New | Order::Back(_)) {
+            self.recent.insert(version, sha256);
+            self.highest = self.highest.max(version);
+        }
+        while self.recent.len() > RECENT {
+            self.recent.pop_first();
+        }
+        order
+    }
+
+    /// Begins anew.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(n: u8) -> Sha256Digest {
+        Sha256Digest::new([n; 32])
+    }
+
+    #[test]
+    fn a_version_counts_once_and_never_falls() {
+        let mut versions = Versions::default();
+        assert_eq!(versions.note(1, digest(1)), Order::New);
+        assert_eq!(versions.note(5, digest(5)), Order::New);
+        assert_eq!(versions.note(5, digest(5)), Order::Repeated);
+        assert_eq!(versions.note(5, digest(6)), Order::Fork(digest(5)));
+        assert_eq!(versions.note(3, digest(3)), Order::Back(5));
+        versions.forget();
+        assert_eq!(versions.note(2, digest(2)), Order::New);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_an_old_version_still_goes_back() {
+        let mut versions = Versions::default();
+        for version in 1..=5000 {
+            assert_eq!(versions.note(version, digest(1)), Order::New);
+        }
+        assert_eq!(versions.recent.len(), RECENT);
+        assert_eq!(versions.note(1, digest(2)), Order::Back(5000));
+    }
+}
