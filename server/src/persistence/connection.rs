@@ -5,14 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{
-    ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
-};
+use sea_orm::{ConnectOptions, DatabaseConnection};
 use sea_orm_migration::MigratorTrait;
 
 use super::error::DatabaseError;
 use super::migration::Migrator;
+use super::transaction::{WriteTransaction, Writer};
 
 /// How many SQLite connections only read.
 const READERS: u32 = 4;
@@ -25,7 +23,7 @@ const BUSY: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Database {
     pub(super) read: DatabaseConnection,
-    write: DatabaseConnection,
+    write: Writer,
     writes: WriteCount,
 }
 
@@ -47,7 +45,7 @@ impl WriteCount {
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database")
-            .field("backend", &self.write.get_database_backend())
+            .field("backend", &self.write.connection().get_database_backend())
             .finish_non_exhaustive()
     }
 }
@@ -73,7 +71,7 @@ impl Database {
         Migrator::up(&write, None).await?;
         Ok(Self {
             read,
-            write,
+            write: Writer::new(write, BUSY),
             writes: WriteCount::default(),
         })
     }
@@ -97,23 +95,16 @@ impl Database {
     /// The database refuses.
     pub async fn close(self) -> Result<(), DatabaseError> {
         self.read.close().await?;
-        Ok(self.write.close().await?)
+        Ok(self.write.connection().clone().close().await?)
     }
 
-    /// Begins a transaction that will write. On SQLite it takes the write lock at once: a deferred one that reads and then
-    /// writes would fail with SQLITE_BUSY whatever the time-out.
-    pub(super) async fn begin(&self) -> Result<DatabaseTransaction, DatabaseError> {
-        let mode = (self.write.get_database_backend() == DbBackend::Sqlite)
-            .then_some(SqliteTransactionMode::Immediate);
-        let options = TransactionOptions {
-            sqlite_transaction_mode: mode,
-            ..TransactionOptions::default()
-        };
-        Ok(self.write.begin_with_options(options).await?)
+    /// Begins a transaction that will write.
+    pub(super) async fn begin(&self) -> Result<WriteTransaction, DatabaseError> {
+        self.write.begin().await
     }
 
     /// Commits a transaction that wrote.
-    pub(super) async fn commit(&self, transaction: DatabaseTransaction) -> Result<(), DatabaseError> {
+    pub(super) async fn commit(&self, transaction: WriteTransaction) -> Result<(), DatabaseError> {
         transaction.commit().await?;
         self.writes.add();
         Ok(())

@@ -5,11 +5,12 @@
 
 use assay_log::leaf::{Leaf, LeafKind};
 use assay_log::merkle::TreeHead;
-use assay_schema::NamespaceName;
+use assay_schema::{NamespaceName, Sha256Digest};
 use jiff::Timestamp;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, Iterable, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 
 use super::connection::Database;
@@ -99,6 +100,17 @@ impl Database {
         made.ok_or_else(|| DatabaseError::corrupt("log_state", "the row just written", "none"))
     }
 
+    /// Commits an entry that waits for its place. What publishes an entry inserts it in its own transaction (P3); this is for
+    /// measuring how many entries the log takes.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn submit_log_entry(&self, entry: &Leaf, now: Timestamp) -> Result<()> {
+        let transaction = self.begin().await?;
+        insert_entry(&transaction, entry, now).await?;
+        self.commit(transaction).await
+    }
+
     /// Entries without a place, oldest first.
     ///
     /// # Errors
@@ -165,20 +177,24 @@ impl Database {
         if swapped.rows_affected != 1 {
             return Err(conflict());
         }
-        for (place, entry) in (old.size..new.size).zip(entries) {
-            let placed = log_entry::Entity::update_many()
-                .col_expr(log_entry::Column::Place, Expr::value(integer(place)?))
-                .col_expr(log_entry::Column::Tree, Expr::value(integer(new.size)?))
-                .filter(log_entry::Column::Namespace.eq(entry.namespace().to_hex()))
-                .filter(log_entry::Column::Kind.eq(kind_name(entry.kind())))
-                .filter(log_entry::Column::Version.eq(integer(entry.version())?))
-                .filter(log_entry::Column::Sha256.eq(entry.sha256().to_hex()))
-                .filter(log_entry::Column::Place.is_null())
-                .exec(&transaction)
-                .await?;
-            if placed.rows_affected != 1 {
-                return Err(conflict());
-            }
+        let rows = (old.size..new.size).zip(entries).map(|(place, entry)| {
+            Ok(log_entry::ActiveModel {
+                place: Set(Some(integer(place)?)),
+                tree: Set(Some(integer(new.size)?)),
+                ..waiting(entry, Timestamp::UNIX_EPOCH)?
+            })
+        });
+        // One statement for all: entries are never removed, so each row is there and only gets its place.
+        let mut places = OnConflict::columns(log_entry::PrimaryKey::iter());
+        places
+            .update_columns([log_entry::Column::Place, log_entry::Column::Tree])
+            .action_and_where(Expr::col((log_entry::Entity, log_entry::Column::Place)).is_null());
+        let placed = log_entry::Entity::insert_many(rows.collect::<Result<Vec<_>>>()?)
+            .on_conflict(places)
+            .exec_without_returning(&transaction)
+            .await?;
+        if placed != entries.len() as u64 {
+            return Err(conflict());
         }
         let batch = log_batch::ActiveModel {
             size: Set(integer(new.size)?),
@@ -268,22 +284,42 @@ pub(super) async fn insert_entries<C: ConnectionTrait>(
     let row = row.ok_or_else(|| DatabaseError::Missing {
         what: format!("namespace {name}"),
     })?;
+    let identity = digest(&row.identity)?;
     for (kind, file) in logged {
-        let entry = log_entry::ActiveModel {
-            namespace: Set(row.identity.clone()),
-            kind: Set(kind_name(kind).to_owned()),
-            version: Set(integer(file.version)?),
-            sha256: Set(file.sha256.to_hex()),
-            created: Set(micros(now)),
-            place: Set(None),
-            tree: Set(None),
-        };
-        log_entry::Entity::insert(entry)
-            .on_conflict_do_nothing()
-            .exec_without_returning(connection)
-            .await?;
+        insert_entry(
+            connection,
+            &entry(identity, kind, file.version, file.sha256)?,
+            now,
+        )
+        .await?;
     }
     Ok(())
+}
+
+async fn insert_entry<C: ConnectionTrait>(connection: &C, entry: &Leaf, now: Timestamp) -> Result<()> {
+    log_entry::Entity::insert(waiting(entry, now)?)
+        .on_conflict_do_nothing()
+        .exec_without_returning(connection)
+        .await?;
+    Ok(())
+}
+
+/// The row of an entry that has no place yet.
+fn waiting(entry: &Leaf, created: Timestamp) -> Result<log_entry::ActiveModel> {
+    Ok(log_entry::ActiveModel {
+        namespace: Set(entry.namespace().to_hex()),
+        kind: Set(kind_name(entry.kind()).to_owned()),
+        version: Set(integer(entry.version())?),
+        sha256: Set(entry.sha256().to_hex()),
+        created: Set(micros(created)),
+        place: Set(None),
+        tree: Set(None),
+    })
+}
+
+fn entry(namespace: Sha256Digest, kind: LeafKind, version: u64, sha256: Sha256Digest) -> Result<Leaf> {
+    Leaf::new(namespace, kind, version, sha256)
+        .map_err(|e| DatabaseError::corrupt("log_entries.version", "a file's version", e))
 }
 
 fn kind_of(role: &str) -> Option<LeafKind> {
@@ -304,11 +340,10 @@ const fn kind_name(kind: LeafKind) -> &'static str {
 fn leaf(row: log_entry::Model) -> Result<Leaf> {
     let kind = kind_of(&row.kind)
         .ok_or_else(|| DatabaseError::corrupt("log_entries.kind", "root or snapshot", &row.kind))?;
-    Leaf::new(
+    entry(
         digest(&row.namespace)?,
         kind,
         unsigned(row.version)?,
         digest(&row.sha256)?,
     )
-    .map_err(|e| DatabaseError::corrupt("log_entries.version", "a file's version", e))
 }

@@ -9,6 +9,7 @@
 //! | `online_keys` | sealed keys of the online roles, present and next |
 //! | `lookups` | what publication and distribution ask about blobs and releases |
 //! | `releases` | candidates, listings, search |
+//! | `transaction` | how transactions that write begin and commit |
 //! | `blobs` | blobs, links, pins, the segments that hold them |
 //! | `uploads` | uploads from their first row to their blob |
 //! | `tokens` | API tokens |
@@ -31,6 +32,7 @@ mod namespaces;
 mod online_keys;
 mod releases;
 mod tokens;
+mod transaction;
 mod types;
 mod uploads;
 

@@ -20,6 +20,7 @@ mod releases;
 mod samples;
 mod storing;
 mod tokens;
+mod writers;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -92,6 +93,9 @@ suite! {
     cosignatures::cosigned_sizes_are_found_by_witness_and_in_order,
     tokens::a_revoked_token_is_gone,
     tokens::tokens_come_in_pages,
+    writers::every_acknowledged_write_stands_for_others,
+    writers::nobody_waits_for_a_writer_that_went_away,
+    writers::a_write_that_fails_takes_only_itself_back,
 }
 
 #[tokio::test]
