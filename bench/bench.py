@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -280,6 +281,96 @@ def check(world):
         row(f"unchanged check by {how}", f"{again['requests']} requests", f"{again['bytes_received']} bytes", goal, bool(fine))
 
 
+class Postgres:
+    """A server of its own in a folder, with every commit synchronous."""
+
+    def __init__(self, work):
+        self.bin = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+        # A short path: that of a Unix socket has at most 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="assay-pg-", dir=work))
+        # PostgreSQL refuses to run as root.
+        self.user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        if self.user:
+            for folder in (work, self.folder):
+                folder.chmod(0o755)
+            shutil.chown(self.folder, "postgres")
+        self.data = self.folder / "data"
+        self.call("initdb", "-D", self.data, "-U", "assay", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
+        self.call("pg_ctl", "-D", self.data, "-l", self.folder / "log", "-w", "-o", f"-c listen_addresses= -k {self.folder}", "start")
+        self.url = f"postgres://assay@localhost/postgres?host={self.folder}"
+
+    def call(self, program, *args):
+        command = [*self.user, str(self.bin / program), *map(str, args)]
+        # The server that pg_ctl leaves behind would hold a pipe open.
+        with (self.folder.parent / "postgres.out").open("w+") as out:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd="/")
+            out.seek(0)
+            if done.returncode != 0:
+                raise SystemExit(f"{program}: {out.read()}")
+            return out.read()
+
+    def one_row_commits(self, seconds):
+        """What pgbench commits a second, one row each, with 64 clients."""
+        script = self.folder.parent / "insert.sql"
+        script.write_text("INSERT INTO plain VALUES (md5(random()::text) || md5(random()::text), 1);\n")
+        script.chmod(0o644)
+        socket = ["-h", self.folder, "-U", "assay"]
+        self.call("psql", *socket, "-c", "CREATE TABLE plain (a text PRIMARY KEY, b bigint)", "postgres")
+        out = self.call("pgbench", *socket, "-n", "-c", 64, "-j", 2, "-T", seconds, "-f", script, "postgres")
+        return float(re.search(r"tps = ([\d.]+)", out).group(1))
+
+    def stop(self):
+        self.call("pg_ctl", "-D", self.data, "-m", "fast", "-w", "stop")
+
+
+def sqlite_commits(path, seconds):
+    """What SQLite commits a second, one row each, synchronous, by one writer."""
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("CREATE TABLE plain (a TEXT PRIMARY KEY, b INTEGER)")
+    began, rows = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        database.execute("INSERT INTO plain VALUES (?, 1)", (os.urandom(32).hex(),))
+        rows += 1
+    database.close()
+    return rows / seconds
+
+
+def log(world):
+    """Entries that 64 submitters, each waiting for its synchronous commit, bring into published checkpoints; and how soon a
+    publication can be installed."""
+    seconds = 10
+
+    def throughput(name, goal, peer, beside, *more):
+        folder = world.work / name
+        folder.mkdir()
+        found = json.loads(run(BIN / "examples" / "log_throughput", folder, "--seconds", seconds, *more)[1])
+        rate, late = found["per_second"], found["inclusion_p99"]
+        row(f"log entries on {name}", f"{rate:.0f}/s", f"{rate / peer:.2f} x {beside}: {peer:.0f}/s", f">= {goal}/s", rate >= goal)
+        row(f"99th percentile to a checkpoint, {name}", f"{late:.2f} s", f"median {found['inclusion_p50']:.2f} s", "< 1 s", late < 1)
+
+    throughput("SQLite", 5000, sqlite_commits(world.work / "plain.sqlite", 5), "one-row commits by Python's sqlite3")
+    postgres = Postgres(world.work)
+    try:
+        peer = postgres.one_row_commits(5)
+        throughput("PostgreSQL", 1500, peer, "one-row commits by pgbench", "--database-url", postgres.url)
+    finally:
+        postgres.stop()
+
+    folder = world.work / "soon"
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(os.urandom(MIB))
+    store, slowest = world.device("soon-device"), 0
+    for n in range(5):
+        began = time.perf_counter()
+        world.assay("publish", folder, f"bench/soon@1.0.{n}")
+        seen = json.loads(world.assay("check", "bench/soon", "--require", "log", "--json", store=store)[1])
+        assert seen["release"]["version"] == f"1.0.{n}", seen
+        slowest = max(slowest, time.perf_counter() - began)
+    row("publish (1 MiB) to a device's permit with proof, slowest of 5", f"{slowest:.2f} s", "", "< 2 s", slowest < 2)
+
+
 def tree(_world):
     """What the verifier depends on."""
     done = subprocess.run([str(REPO / "scripts" / "tree-check.sh")], capture_output=True, text=True)
@@ -295,8 +386,8 @@ def force(function, path, _error):
 
 
 def main():
-    chosen = os.environ.get("BENCH_ONLY", "check,tree,verify,stream").split(",")
-    parts = {"check": check, "tree": tree, "verify": verify, "stream": stream}
+    chosen = os.environ.get("BENCH_ONLY", "check,tree,log,verify,stream").split(",")
+    parts = {"check": check, "tree": tree, "log": log, "verify": verify, "stream": stream}
     for name in chosen:
         if name not in parts:
             raise SystemExit(f"BENCH_ONLY: expected {', '.join(parts)}, found {name}")

@@ -3,12 +3,12 @@
 #
 #   BENCH_SIZE=8      GiB of the file that is published and pulled
 #   BENCH_MODEL=2     GiB of the model that is verified
-#   BENCH_ONLY=...    verify, stream, check, tree, or several with commas
+#   BENCH_ONLY=...    verify, stream, check, log, tree, or several with commas
 #   BENCH_STRICT=1    end with an error if a figure misses its goal
 #   BENCH_DIR=dir     where to work; needs about four times BENCH_SIZE
 source "$(dirname "$0")/../scripts/lib.sh"
 cd "$REPO"
 scripts/setup.sh base
-scripts/setup.sh python bench
-cargo build --release --locked -p assay-cli -p assay-server
+scripts/setup.sh python postgres bench
+cargo build --release --locked -p assay-cli -p assay-server --bins --example log_throughput
 exec "$PYTHON" bench/bench.py "$CARGO_TARGET_DIR/release"
