@@ -373,3 +373,52 @@ fn addresses_that_leak_or_mislead_are_refused() {
         HttpTransport::new(fine, Some(Secret::new("t")), Limits::default()).unwrap();
     }
 }
+
+fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_gzip_answer_is_read_and_its_bytes_on_the_wire_are_counted() {
+    let plain = vec![b'x'; 50_000];
+    let coded = gzipped(&plain);
+    let server = server(vec![answer("200 OK", "Content-Encoding: gzip\r\n", &coded)]);
+    let transport = transport(&server);
+    let found = transport.get("/x", 50_000, None).unwrap();
+    assert_eq!(
+        found,
+        Fetched::Found {
+            bytes: plain,
+            etag: None
+        }
+    );
+    assert_eq!(transport.traffic().received, coded.len() as u64);
+    assert!(server.asked.lock().unwrap()[0].contains("accept-encoding: gzip\r\n"));
+}
+
+#[test]
+fn refuses_a_gzip_bomb() {
+    let coded = gzipped(&vec![0; 64 << 20]);
+    let server = server(vec![answer("200 OK", "Content-Encoding: gzip\r\n", &coded)]);
+    let refused = transport(&server).get("/x", 1 << 20, None).unwrap_err();
+    assert!(
+        matches!(refused, TransportError::TooLong { max: 0x10_0000, .. }),
+        "{refused}"
+    );
+}
+
+#[test]
+fn refuses_gzip_that_is_cut_off_or_none_and_other_codings() {
+    let mut cut = gzipped(b"hello");
+    cut.truncate(12);
+    for body in [cut, b"hello".to_vec()] {
+        let server = server(vec![answer("200 OK", "Content-Encoding: gzip\r\n", &body); 3]);
+        let refused = transport(&server).get("/x", 100, None).unwrap_err();
+        assert!(matches!(refused, TransportError::Unreachable { .. }), "{refused}");
+    }
+    let server = server(vec![answer("200 OK", "Content-Encoding: br\r\n", b"hello")]);
+    let refused = transport(&server).get("/x", 100, None).unwrap_err();
+    assert!(matches!(refused, TransportError::Malformed { .. }), "{refused}");
+}

@@ -12,7 +12,7 @@
 //! | [`signers`] | who may sign a model's provenance, `trust/signers.json` |
 //! | [`status`] | what an authority restricts, `status.json` |
 //! | [`tuf`] | role names, target paths and the `x-assay` binding |
-//! | [`bundle`] | the check bundle |
+//! | [`bundle`], [`difference`] | the check bundle, whole and as what a device lacks of it |
 //! | [`verdict`] | stages, outcomes, evidence |
 //! | [`api`], [`problem`] | bodies of the REST API, RFC 9457 problems |
 
@@ -20,6 +20,7 @@ pub mod api;
 pub mod bundle;
 pub mod canonical;
 pub mod chunk;
+pub mod difference;
 pub mod digest;
 pub mod limits;
 pub mod log;

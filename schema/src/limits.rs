@@ -41,6 +41,12 @@ pub const MAX_FILE_SIZE: u64 = 4 << 40;
 pub const MAX_RELEASE_SIZE: u64 = 16 << 40;
 /// A check bundle, all parts together.
 pub const MAX_BUNDLE: u64 = 32 << 20;
+/// Edits of one difference. A snapshot in which every tenth of its largest number of roles changed needs as many.
+pub const MAX_EDITS: usize = 10_000;
+/// Roles whose versions a device names when it asks for a check bundle.
+pub const MAX_HELD_ROLES: usize = 8;
+/// Bytes of the text in which it names them.
+pub const MAX_HELD: usize = 1 << 10;
 
 /// A JSON request body.
 pub const MAX_JSON_BODY: u64 = 1 << 20;

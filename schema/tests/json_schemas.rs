@@ -13,7 +13,7 @@ use assay_schema::api::{
     CreateNamespace, CreateToken, LogInfo, ModelInfo, NamespaceInfo, NewToken, OnlineKeys, Page, Publication,
     Published, ReleaseInfo, SearchHit, StartUpload, TokenInfo, UploadInfo,
 };
-use assay_schema::bundle::LogPart;
+use assay_schema::bundle::{BundleDifference, LogPart};
 use assay_schema::log::LogTrust;
 use assay_schema::problem::Problem;
 use assay_schema::signers::Signers;
@@ -25,6 +25,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("release-manifest", schema_for!(ReleaseManifest)),
         ("check-bundle", schema_for!(CheckBundle)),
+        ("bundle-difference", schema_for!(BundleDifference)),
         ("verdict", schema_for!(Verdict)),
         ("log", schema_for!(LogTrust)),
         ("log-info", schema_for!(LogInfo)),

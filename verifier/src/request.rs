@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use assay_schema::bundle::Held;
 use assay_schema::{ModelName, Sha256Digest, Stage, VersionName};
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,10 @@ pub enum Resource {
         version: Option<VersionName>,
         /// The version of the root that the device trusts.
         root: u64,
+        /// The size of the checkpoint that the device accepted last, if any.
+        log: Option<u64>,
+        /// What the device has of an earlier bundle: a registry may send the differences from it alone.
+        have: Held,
     },
     /// A TUF metadata file by its name: `7.snapshot.json`.
     Metadata {

@@ -12,7 +12,9 @@ export function resourcePath(namespace, resource) {
   switch (resource.kind) {
     case "bundle": {
       const version = resource.version ? `&version=${encodeURIComponent(resource.version)}` : "";
-      return `/v1/namespaces/${namespace}/models/${resource.model}/check?root=${resource.root}${version}`;
+      const known = resource.log === null || resource.log === undefined ? "" : `&log=${resource.log}`;
+      const have = resource.have ? `&have=${encodeURIComponent(resource.have)}` : "";
+      return `/v1/namespaces/${namespace}/models/${resource.model}/check?root=${resource.root}${version}${known}${have}`;
     }
     case "metadata":
       return `/tuf/${namespace}/metadata/${escaped(resource.file)}`;

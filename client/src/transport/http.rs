@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use assay_schema::limits::{MAX_JSON_BODY, MAX_PUBLICATION};
 use assay_schema::problem::{self, Problem};
+use flate2::read::GzDecoder;
 use ureq::http::{self, Response, StatusCode, header};
 
 use super::paced::Paced;
@@ -256,7 +257,20 @@ impl HttpTransport {
         if announced.is_some_and(|n| n > max) {
             return Err(too_long());
         }
-        match read_bounded(self.body(response), max, announced) {
+        let coding = header_text(&response, header::CONTENT_ENCODING);
+        let body = self.body(response);
+        let read = match coding.as_deref() {
+            None | Some("identity") => read_bounded(body, max, announced),
+            Some("gzip") => read_gzip(body, max),
+            Some(other) => {
+                return Err(TransportError::Malformed {
+                    path: path.to_owned(),
+                    expected: "no content coding, or gzip",
+                    found: other.chars().take(80).collect(),
+                });
+            }
+        };
+        match read {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(too_long()),
             Err(e) => Err(self.broken(path, &e)),
@@ -281,7 +295,7 @@ impl Transport for HttpTransport {
         loop {
             tries += 1;
             let response = self.persist(path, true, || {
-                let mut request = self.request("GET", path);
+                let mut request = self.request("GET", path).header(header::ACCEPT_ENCODING, "gzip");
                 if let Some(etag) = etag {
                     request = request.header(header::IF_NONE_MATCH, etag);
                 }
@@ -406,6 +420,15 @@ impl Transport for HttpTransport {
     fn traffic(&self) -> Traffic {
         self.meter.total()
     }
+}
+
+/// Reads a gzip body to its end: at most `max` bytes of it, which make at most `max` bytes. `None` if they make more.
+fn read_gzip(body: impl Read, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut decoder = GzDecoder::new(body.take(max));
+    let read = read_bounded(&mut decoder, max, None)?;
+    // Only a body that was seen to end gives its connection back for the next request.
+    let _ = decoder.into_inner().read(&mut [0]);
+    Ok(read)
 }
 
 /// At most so many bytes, and then no more whatever comes.

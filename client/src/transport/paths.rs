@@ -1,12 +1,19 @@
 //! Where things stand on a registry. Every part is a checked name or digest, so nothing needs escaping but a version's `+`.
 
+use assay_schema::bundle::Held;
 use assay_schema::{ModelName, NamespaceName, Sha256Digest, VersionName};
 use assay_verifier::Resource;
 
 /// The path of what the verifier asks for.
 pub fn resource(namespace: &NamespaceName, resource: &Resource) -> String {
     match resource {
-        Resource::Bundle { model, version, root } => check(namespace, model, *root, version.as_ref()),
+        Resource::Bundle {
+            model,
+            version,
+            root,
+            log,
+            have,
+        } => check(namespace, model, *root, version.as_ref(), *log, have),
         Resource::Metadata { file } => metadata(namespace, file),
         Resource::Target { path } => format!("/tuf/{namespace}/targets/{}", escape(path)),
         Resource::Blob { sha256, .. } => blob(namespace, sha256),
@@ -20,11 +27,19 @@ pub fn check(
     model: &ModelName,
     root: u64,
     version: Option<&VersionName>,
+    log: Option<u64>,
+    have: &Held,
 ) -> String {
     let mut path = format!("/v1/namespaces/{namespace}/models/{model}/check?root={root}");
     if let Some(version) = version {
         path.push_str("&version=");
         path.push_str(&escape(version.as_str()));
+    }
+    path.push_str(&known(log));
+    if !have.is_empty() {
+        path.push_str("&have=");
+        // RFC 3986 3.4 lets commas and colons stand in a query.
+        path.push_str(&have.to_string().replace('+', "%2B"));
     }
     path
 }
@@ -41,8 +56,13 @@ pub fn blob(namespace: &NamespaceName, sha256: &Sha256Digest) -> String {
 
 /// The proof that a snapshot is in the log.
 pub fn log_proof(namespace: &NamespaceName, snapshot: u64, size: Option<u64>) -> String {
-    let known = size.map_or_else(String::new, |size| format!("&log={size}"));
+    let known = known(size);
     format!("/v1/namespaces/{namespace}/log-proof?snapshot={snapshot}{known}")
+}
+
+/// The size of the checkpoint that the device accepted last.
+fn known(size: Option<u64>) -> String {
+    size.map_or_else(String::new, |size| format!("&log={size}"))
 }
 
 /// A release.
@@ -78,10 +98,12 @@ mod tests {
             &"minilm".parse().unwrap(),
             3,
             Some(&"1.0.0+cpu".parse().unwrap()),
+            Some(7),
+            &"snapshot:12,release:0.9.0+cpu".parse().unwrap(),
         );
         assert_eq!(
             path,
-            "/v1/namespaces/acme/models/minilm/check?root=3&version=1.0.0%2Bcpu"
+            "/v1/namespaces/acme/models/minilm/check?root=3&version=1.0.0%2Bcpu&log=7&have=snapshot:12,release:0.9.0%2Bcpu"
         );
     }
 

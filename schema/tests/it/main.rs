@@ -7,8 +7,10 @@
     clippy::disallowed_methods
 )]
 
+mod bundle;
 mod canonical;
 mod chunk_index;
+mod difference;
 mod manifest;
 mod names;
 mod order;

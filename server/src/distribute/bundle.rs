@@ -1,23 +1,34 @@
 //! Putting a check bundle together, never longer than [`MAX_BUNDLE`].
 //!
-//! What does not fit or is not UTF-8 is left out: a device fetches it from its static path.
+//! What does not fit or is not UTF-8 is left out: a device fetches it from its static path. Roots have one half of a bundle, the
+//! namespace's state the other: so the state is the same for every device, however old its root.
 
 use assay_schema::bundle::{BundledBlob, LogPart, RoleFile};
 use assay_schema::limits::MAX_BUNDLE;
 use assay_schema::{CheckBundle, Sha256Digest};
-use bytes::Bytes;
-
-use super::cache::Assembled;
-use crate::metadata::sha256;
 
 /// JSON around one part: quotes, field names, a digest.
 const AROUND: u64 = 128;
+
+/// What each half may have.
+const HALF: u64 = MAX_BUNDLE / 2;
 
 /// A bundle that grows.
 #[derive(Debug)]
 pub struct Builder {
     bundle: CheckBundle,
     used: u64,
+}
+
+/// As many of these roots, the next one first, as fit: a device that is further behind goes on from there with its next check.
+pub fn fitting(roots: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut used = 0;
+    let fits = |text: &String| {
+        used += AROUND + cost(text);
+        used <= HALF
+    };
+    // Roots must follow one another: after one that does not fit none is of use.
+    roots.into_iter().take_while(fits).collect()
 }
 
 impl Builder {
@@ -40,19 +51,9 @@ impl Builder {
         }
     }
 
-    /// Adds the next root; false if it does not fit. At most half of a bundle are roots: a device that is that far behind
-    /// goes on from the static paths.
-    pub fn root(&mut self, text: String) -> bool {
-        let fits = self.take(&text, MAX_BUNDLE / 2);
-        if fits {
-            self.bundle.roots.push(text);
-        }
-        fits
-    }
-
     /// Adds a delegated role; false if it does not fit.
     pub fn role(&mut self, role: String, metadata: String) -> bool {
-        let fits = self.take(&metadata, MAX_BUNDLE);
+        let fits = self.take(&metadata);
         if fits {
             self.bundle.delegated.push(RoleFile { role, metadata });
         }
@@ -67,7 +68,7 @@ impl Builder {
         let Ok(content) = String::from_utf8(bytes) else {
             return false;
         };
-        let fits = self.take(&content, MAX_BUNDLE);
+        let fits = self.take(&content);
         if fits {
             self.bundle.blobs.push(BundledBlob { sha256, content });
         }
@@ -76,7 +77,7 @@ impl Builder {
 
     /// Adds the snapshot's proof; false if it does not fit.
     pub fn log(&mut self, part: LogPart) -> bool {
-        let fits = self.take(&part.proof, MAX_BUNDLE);
+        let fits = self.take(&part.proof);
         if fits {
             self.bundle.log = Some(part);
         }
@@ -90,28 +91,21 @@ impl Builder {
 
     /// How many bytes a further blob may have at most.
     pub fn room(&self) -> u64 {
-        MAX_BUNDLE.saturating_sub(self.used).saturating_sub(AROUND)
+        HALF.saturating_sub(self.used).saturating_sub(AROUND)
     }
 
-    fn take(&mut self, text: &str, limit: u64) -> bool {
+    fn take(&mut self, text: &str) -> bool {
         let used = self.used + AROUND + cost(text);
-        let fits = used <= limit;
+        let fits = used <= HALF;
         if fits {
             self.used = used;
         }
         fits
     }
 
-    /// The bundle's JSON and its digest.
-    ///
-    /// # Errors
-    /// Serialisation fails.
-    pub fn finish(self) -> Result<Assembled, serde_json::Error> {
-        let bytes = Bytes::from(serde_json::to_vec(&self.bundle)?);
-        Ok(Assembled {
-            sha256: sha256(&bytes),
-            bytes,
-        })
+    /// The bundle.
+    pub fn finish(self) -> CheckBundle {
+        self.bundle
     }
 }
 
@@ -128,35 +122,40 @@ fn cost(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::sha256;
 
     fn builder() -> Builder {
         Builder::new("{\"t\":1}".into(), "{}".into(), "{}".into())
     }
 
     #[test]
-    fn a_bundle_reads_back_and_names_its_digest() {
+    fn a_bundle_takes_no_more_than_was_counted() {
         let mut builder = builder();
-        assert!(builder.root("{}".into()));
         assert!(builder.role("model.m.0".into(), "{\n}".into()));
         assert!(builder.blob(sha256(b"x"), b"x".to_vec()));
         assert!(builder.blob(sha256(b"x"), b"x".to_vec()));
         let used = builder.used;
-        let made = builder.finish().unwrap();
-        assert!(made.bytes.len() as u64 <= used, "{} > {used}", made.bytes.len());
-        assert_eq!(made.sha256, sha256(&made.bytes));
-        let read: CheckBundle = serde_json::from_slice(&made.bytes).unwrap();
-        assert_eq!(read.blobs.len(), 1);
-        assert_eq!(read.delegated[0].metadata, "{\n}");
+        let made = builder.finish();
+        let bytes = serde_json::to_vec(&made).unwrap();
+        assert!(bytes.len() as u64 <= used, "{} > {used}", bytes.len());
+        assert_eq!(made.blobs.len(), 1);
+        assert_eq!(made.delegated[0].metadata, "{\n}");
     }
 
     #[test]
     fn blobs_that_are_binary_or_do_not_fit_are_left_out() {
         let mut builder = builder();
         assert!(!builder.blob(sha256(b"\xff"), vec![0xff]));
-        let large = vec![b'"'; usize::try_from(MAX_BUNDLE / 2).unwrap()];
+        let large = vec![b'"'; usize::try_from(HALF / 2).unwrap()];
         assert!(!builder.blob(sha256(&large), large));
         assert!(builder.blob(sha256(b"small"), b"small".to_vec()));
-        let made = builder.finish().unwrap();
-        assert!(made.bytes.len() as u64 <= MAX_BUNDLE);
+        assert_eq!(builder.finish().blobs.len(), 1);
+    }
+
+    #[test]
+    fn behind_a_root_that_does_not_fit_none_is_sent() {
+        let large = "x".repeat(usize::try_from(HALF).unwrap());
+        let roots = ["1".to_owned(), large, "3".to_owned()];
+        assert_eq!(fitting(roots), ["1"]);
     }
 }

@@ -1,28 +1,30 @@
 //! The check bundle of a model.
 
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETag, VARY};
 use actix_web::web::{Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use assay_schema::api::{ReleaseInfo, ReleaseState};
+use assay_schema::bundle::{BundleDifference, Held, LogPart};
 use assay_schema::limits::{MAX_MANIFEST, MAX_ROOT_ROTATIONS, MAX_TRUST_TARGET};
 use assay_schema::problem::{Problem, ProblemKind};
 use assay_schema::status::ROLE;
 use assay_schema::tuf::ModelRole;
 use assay_schema::{CheckBundle, ModelName, NamespaceName, ReleaseManifest, VersionName, log};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::blobs::not_modified;
-use super::bundle::Builder;
-use super::cache::{Assembled, Keep, Kept, Key};
-use super::{conditional, revalidated};
+use super::bundle::{Builder, fitting};
+use super::cache::{Body, Form, Head, Keep, Key};
+use super::difference::{Earlier, Kinds, kinds};
+use super::{coding, conditional, revalidated};
 use crate::auth::Caller;
-use crate::metadata::TargetsFile;
+use crate::metadata::{TargetsFile, sha256};
 use crate::persistence::{MetadataFile, NamespaceRecord};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::{AppState, State};
 
 /// How often a bundle begins again because the namespace changed meanwhile.
 const ATTEMPTS: usize = 5;
+
 /// The query of a check.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,12 +33,60 @@ pub struct CheckQuery {
     root: u64,
     /// A certain version; else the highest.
     version: Option<String>,
+    /// The size of the checkpoint that the device accepted last.
+    log: Option<u64>,
+    /// What the device has of an earlier bundle.
+    #[serde(default)]
+    have: String,
+}
+
+/// What a device asks for, and from where it stands.
+#[derive(Debug)]
+struct Asked {
+    model: ModelName,
+    version: Option<VersionName>,
+    root: u64,
+    log: Option<u64>,
+    held: Held,
+}
+
+impl Asked {
+    fn key(&self, namespace: &NamespaceRecord) -> Key {
+        Key {
+            identity: namespace.identity,
+            revision: namespace.revision,
+            model: self.model.clone(),
+            version: self.version.clone(),
+        }
+    }
+
+    fn form(&self, namespace: &NamespaceRecord, newest_root: u64) -> Form {
+        Form {
+            key: self.key(namespace),
+            // However far ahead a device says it is, there is one bundle without roots.
+            root: self.root.min(newest_root),
+            log: self.log,
+            held: self.held.clone(),
+        }
+    }
+}
+
+/// The body of an answer, for the API's description.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it describes what is sent as a BundleDifference")]
+pub enum CheckAnswer {
+    /// To a device that names nothing that it has.
+    Whole(CheckBundle),
+    /// To one that does.
+    Difference(BundleDifference),
 }
 
 /// Get a check bundle
 ///
 /// Everything that a device needs for the stages before content, in one answer: unmodified TUF files, the manifest and its
-/// attestations. It proves nothing by itself; the device judges each part. What is too large is left out.
+/// attestations. It proves nothing by itself; the device judges each part. What is too large is left out. A device that names what
+/// it has gets the differences from that.
 #[utoipa::path(
     get,
     path = "/v1/namespaces/{namespace}/models/{model}/check",
@@ -47,10 +97,14 @@ pub struct CheckQuery {
         ("model" = ModelName, Path, description = "The model"),
         ("root" = u64, Query, description = "The version of the root that the device trusts"),
         ("version" = Option<VersionName>, Query, description = "A certain version; the highest in order without it"),
+        ("log" = Option<u64>, Query, description = "The size of the checkpoint that the device accepted last"),
+        ("have" = Option<String>, Query, description = "Versions of metadata and the release that the device has, as in \
+            `snapshot:12,targets:3,model.minilm.0:7,release:1.2.0`"),
         ("If-None-Match" = Option<String>, Header, description = "RFC 9110 section 13.1.2"),
+        ("Accept-Encoding" = Option<String>, Header, description = "RFC 9110 section 12.5.3; `gzip`"),
     ),
     responses(
-        (status = 200, description = "The bundle", body = CheckBundle, headers(("ETag" = String))),
+        (status = 200, description = "The bundle", body = CheckAnswer, headers(("ETag" = String))),
         (status = 304, description = "The entity tag still holds"),
         (status = "4XX", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ),
@@ -64,90 +118,79 @@ pub async fn check(
     query: Query<CheckQuery>,
 ) -> ApiResult {
     let (namespace, model) = path.into_inner();
-    let (namespace, model): (NamespaceName, ModelName) = (namespace.parse()?, model.parse()?);
-    let version: Option<VersionName> = query.version.as_deref().map(str::parse).transpose()?;
+    let namespace: NamespaceName = namespace.parse()?;
+    let asked = Asked {
+        model: model.parse()?,
+        version: query.version.as_deref().map(str::parse).transpose()?,
+        root: query.root,
+        log: query.log,
+        held: query.have.parse().map_err(|e: assay_schema::bundle::BadHeld| {
+            ApiError::new(ProblemKind::BadRequest, e.to_string())
+        })?,
+    };
     let record = caller.reads(&state, &namespace).await?;
-    let visibility = record.visibility;
-    let unchanged = |sha256| conditional::not_modified(&request, &conditional::tag(sha256));
-    let kept = kept(&state, &record, &model, version.as_ref(), query.root);
-    let (sha256, bytes) = match kept {
-        Some(Kept { sha256, .. }) if unchanged(&sha256) => {
-            return Ok(not_modified(&sha256, revalidated(visibility)));
-        }
-        Some(Kept {
-            sha256,
-            bytes: Some(bytes),
-        }) => (sha256, bytes),
+    let cache = revalidated(record.visibility);
+    // Whatever its form, a state is the same to everybody but a device that still has roots to follow.
+    let unchanged = |head: &Head| {
+        asked.root >= head.newest_root
+            && conditional::not_modified(&request, &conditional::state_tag(&head.sha256))
+    };
+    let known = state.bundles.head(&asked.key(&record));
+    let made = known.and_then(|head| state.bundles.body(&asked.form(&record, head.newest_root)));
+    let (head, body) = match (known, made) {
+        (Some(head), _) if unchanged(&head) => (head, None),
+        (Some(head), Some(body)) => (head, Some(body)),
         _ => {
-            let made = bundle(&state, record, &model, version.as_ref(), query.root).await?;
-            (made.sha256, made.bytes)
+            // Before one's turn: whoever waits for the log keeps nobody else waiting.
+            wait_for_log(&state, &record).await?;
+            let _permit = state.bundles.permit().await;
+            let present = present(&state, record, &asked).await?;
+            match present.head {
+                head if unchanged(&head) => (head, None),
+                head => (head, Some(body(&state, present, &asked).await?)),
+            }
         }
     };
-    if unchanged(&sha256) {
-        return Ok(not_modified(&sha256, revalidated(visibility)));
-    }
-    Ok(HttpResponse::Ok()
-        .insert_header(conditional::etag(&sha256))
-        .insert_header(revalidated(visibility))
-        .insert_header((CONTENT_TYPE, "application/json"))
-        .body(bytes))
-}
-
-fn key(
-    namespace: &NamespaceRecord,
-    newest_root: u64,
-    model: &ModelName,
-    version: Option<&VersionName>,
-    root: u64,
-) -> Key {
-    Key {
-        identity: namespace.identity,
-        revision: namespace.revision,
-        // However far ahead a device says it is, there is one bundle without roots.
-        root: root.min(newest_root),
-        model: model.clone(),
-        version: version.cloned(),
+    let mut answer = match body {
+        None => HttpResponse::NotModified(),
+        Some(_) => HttpResponse::Ok(),
+    };
+    answer
+        .insert_header(ETag(conditional::state_tag(&head.sha256)))
+        .insert_header(cache)
+        .insert_header((VARY, "accept-encoding"));
+    let Some(Body { plain, gzip }) = body else {
+        return Ok(answer.finish());
+    };
+    answer.insert_header((CONTENT_TYPE, "application/json"));
+    match gzip.filter(|_| coding::accepts_gzip(&request)) {
+        Some(gzip) => Ok(answer.insert_header((CONTENT_ENCODING, "gzip")).body(gzip)),
+        None => Ok(answer.body(plain)),
     }
 }
 
-/// What is kept of the bundle, without a question to the database.
-fn kept(
-    state: &AppState,
-    namespace: &NamespaceRecord,
-    model: &ModelName,
-    version: Option<&VersionName>,
-    root: u64,
-) -> Option<Kept> {
-    let newest = state
-        .bundles
-        .newest_root(&namespace.identity, namespace.revision)?;
-    state.bundles.get(&key(namespace, newest, model, version, root))
+/// A namespace's state as one model's devices see it.
+struct Present {
+    namespace: NamespaceRecord,
+    head: Head,
+    bundle: CheckBundle,
+    kinds: Kinds,
+    roots: Vec<MetadataFile>,
+    /// For how long it is good: without the proof that it needs it is served, and not kept.
+    keep: Keep,
 }
 
-async fn bundle(
-    state: &AppState,
-    mut record: NamespaceRecord,
-    model: &ModelName,
-    version: Option<&VersionName>,
-    root: u64,
-) -> ApiResult<Assembled> {
-    // Before one's turn: whoever waits for the log keeps nobody else waiting.
-    wait_for_log(state, &record).await?;
-    let _permit = state.bundles.permit().await;
+async fn present(state: &AppState, mut record: NamespaceRecord, asked: &Asked) -> ApiResult<Present> {
     for _ in 0..ATTEMPTS {
-        let newest = current(state, &record, "root").await?.version;
-        let (assembled, keep) = assemble(state, &record, model, version, root).await?;
+        let found = assemble(state, record, asked).await?;
         // The parts were read one by one: they are of one state only if the revision is still the same.
-        let again = state.db.namespace(&record.name).await?;
-        let again = again.ok_or_else(|| ApiError::not_found(format_args!("namespace {}", record.name)))?;
-        if again.revision == record.revision {
-            state
-                .bundles
-                .set_newest_root(record.identity, record.revision, newest);
-            state
-                .bundles
-                .put(key(&record, newest, model, version, root), &assembled, keep);
-            return Ok(assembled);
+        let name = &found.namespace.name;
+        let again = state.db.namespace(name).await?;
+        let again = again.ok_or_else(|| ApiError::not_found(format_args!("namespace {name}")))?;
+        if again.revision == found.namespace.revision {
+            let key = asked.key(&found.namespace);
+            state.bundles.put_head(key, found.head, found.keep);
+            return Ok(found);
         }
         record = again;
     }
@@ -155,6 +198,39 @@ async fn bundle(
         ProblemKind::Unavailable,
         "the namespace changes all the time; try again",
     ))
+}
+
+/// The answer to a device that stands where this one does.
+async fn body(state: &AppState, present: Present, asked: &Asked) -> ApiResult<Body> {
+    let Present {
+        namespace,
+        head,
+        mut bundle,
+        kinds,
+        roots,
+        keep,
+    } = present;
+    let roots = roots
+        .into_iter()
+        .map(|file| text(file.bytes))
+        .collect::<ApiResult<Vec<_>>>()?;
+    bundle.roots = fitting(roots);
+    let earlier = Earlier::read(state, &namespace.name, &asked.model, &asked.held).await?;
+    // Comparing and compressing megabytes is nothing for the threads that serve.
+    let made = tokio::task::spawn_blocking(move || {
+        let plain = serde_json::to_vec(&earlier.difference(bundle, &kinds))?;
+        Ok::<_, serde_json::Error>(Body {
+            gzip: coding::gzip(&plain),
+            plain: plain.into(),
+        })
+    });
+    let body = made
+        .await
+        .map_err(ApiError::internal)?
+        .map_err(ApiError::internal)?;
+    let form = asked.form(&namespace, head.newest_root);
+    state.bundles.put_body(form, &body, keep);
+    Ok(body)
 }
 
 /// The present snapshot, if the namespace names a log.
@@ -167,22 +243,23 @@ async fn logged_snapshot(state: &AppState, namespace: &NamespaceRecord) -> ApiRe
     current(state, namespace, "snapshot").await.map(Some)
 }
 
-/// Puts the proof of the present snapshot into the bundle, if the namespace names a log; says for how long the bundle is good.
-async fn add_proof(state: &AppState, namespace: &NamespaceRecord, builder: &mut Builder) -> ApiResult<Keep> {
+/// The proof of the present snapshot, if the namespace names a log and it is in it; and for how long that answer is good.
+async fn log_part(
+    state: &AppState,
+    namespace: &NamespaceRecord,
+    known: Option<u64>,
+) -> ApiResult<(Option<LogPart>, Keep)> {
     let Some(snapshot) = logged_snapshot(state, namespace).await? else {
-        return Ok(Keep::Long);
+        return Ok((None, Keep::Long));
     };
     let proven = state
-        .log_part(namespace.identity, snapshot.version, snapshot.sha256, None)
+        .log_part(namespace.identity, snapshot.version, snapshot.sha256, known)
         .await?;
-    let Some(proven) = proven else {
-        return Ok(Keep::Not);
-    };
-    builder.log(proven.part);
-    // Witnesses that are down now may have cosigned when the device asks again.
-    Ok(match proven.settled {
-        true => Keep::Long,
-        false => Keep::Short,
+    Ok(match proven {
+        None => (None, Keep::Not),
+        Some(proven) if proven.settled => (Some(proven.part), Keep::Long),
+        // Witnesses that are down now may have cosigned when the device asks again.
+        Some(proven) => (Some(proven.part), Keep::Short),
     })
 }
 
@@ -228,34 +305,27 @@ async fn wanted(
         })
 }
 
-async fn assemble(
-    state: &AppState,
-    namespace: &NamespaceRecord,
-    model: &ModelName,
-    version: Option<&VersionName>,
-    root: u64,
-) -> ApiResult<(Assembled, Keep)> {
+async fn assemble(state: &AppState, namespace: NamespaceRecord, asked: &Asked) -> ApiResult<Present> {
     let name = &namespace.name;
-    let release = wanted(state, name, model, version).await?;
-    let role = ModelRole::of(model, release.order).name();
-    let targets = current(state, namespace, "targets").await?;
+    let release = wanted(state, name, &asked.model, asked.version.as_ref()).await?;
+    let role = ModelRole::of(&asked.model, release.order).name();
+    let newest_root = current(state, &namespace, "root").await?.version;
+    let roots = state.db.roots_above(name, asked.root, MAX_ROOT_ROTATIONS).await?;
+    let targets = current(state, &namespace, "targets").await?;
     let listed = TargetsFile::parse("targets", &targets.bytes).map_err(ApiError::internal)?;
     let mut builder = Builder::new(
-        text(current(state, namespace, "timestamp").await?.bytes)?,
-        text(current(state, namespace, "snapshot").await?.bytes)?,
+        text(current(state, &namespace, "timestamp").await?.bytes)?,
+        text(current(state, &namespace, "snapshot").await?.bytes)?,
         text(targets.bytes)?,
     );
-    for file in state.db.roots_above(name, root, MAX_ROOT_ROTATIONS).await? {
-        // Roots must follow one another: after one that does not fit none is of use.
-        if !builder.root(text(file.bytes)?) {
-            break;
-        }
-    }
-    builder.role(role.clone(), text(current(state, namespace, &role).await?.bytes)?);
+    builder.role(
+        role.clone(),
+        text(current(state, &namespace, &role).await?.bytes)?,
+    );
     if listed.delegated.iter().any(|name| name == ROLE) {
         builder.role(
             ROLE.to_owned(),
-            text(current(state, namespace, ROLE).await?.bytes)?,
+            text(current(state, &namespace, ROLE).await?.bytes)?,
         );
     }
 
@@ -286,6 +356,29 @@ async fn assemble(
             builder.blob(attestation.sha256, bytes.into());
         }
     }
-    let keep = add_proof(state, namespace, &mut builder).await?;
-    Ok((builder.finish().map_err(ApiError::internal)?, keep))
+    let (part, keep) = log_part(state, &namespace, asked.log).await?;
+    let mut connection = None;
+    if let Some(LogPart { proof, consistency }) = part {
+        builder.log(LogPart {
+            proof,
+            consistency: None,
+        });
+        connection = consistency;
+    }
+    let mut bundle = builder.finish();
+    let whole = serde_json::to_vec(&bundle).map_err(ApiError::internal)?;
+    if let Some(log) = &mut bundle.log {
+        log.consistency = connection;
+    }
+    Ok(Present {
+        head: Head {
+            sha256: sha256(&whole),
+            newest_root,
+        },
+        bundle,
+        kinds: parsed.map_or_else(Kinds::new, |m| kinds(release.manifest, &m)),
+        roots,
+        keep,
+        namespace,
+    })
 }

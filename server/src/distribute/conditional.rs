@@ -42,6 +42,12 @@ pub fn etag(sha256: &Sha256Digest) -> ETag {
     ETag(tag(sha256))
 }
 
+/// The weak entity tag of a state that has several forms: one for each coding, and for each state that a device comes from
+/// (RFC 9110 sections 8.8.1 and 8.8.3.3).
+pub fn state_tag(sha256: &Sha256Digest) -> EntityTag {
+    EntityTag::new_weak(sha256.to_hex())
+}
+
 /// Whether the asker already has this content (RFC 9110 section 13.1.2: weak comparison).
 pub fn not_modified(request: &HttpRequest, tag: &EntityTag) -> bool {
     if !request.headers().contains_key(header::IF_NONE_MATCH) {

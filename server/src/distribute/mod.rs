@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`tuf`] | the static TUF repository |
-//! | [`check`](mod@check), [`bundle`], [`cache`] | the check bundle |
+//! | [`check`](mod@check), [`bundle`], [`difference`], [`coding`], [`cache`] | the check bundle |
 //! | [`blobs`], [`conditional`] | blobs: ranges, entity tags, digests |
 //! | [`listing`] | namespaces, models, releases, search |
 
@@ -11,7 +11,9 @@ pub mod blobs;
 pub mod bundle;
 pub mod cache;
 pub mod check;
+pub mod coding;
 pub mod conditional;
+pub mod difference;
 pub mod listing;
 pub mod tuf;
 

@@ -20,7 +20,7 @@ use assay_verifier::{Route, Want};
 use jiff::SignedDuration;
 
 use crate::authority::{Authority, publication, role};
-use crate::support::{Registry, device};
+use crate::support::{Registry, device, device_with};
 
 pub(crate) const PROOF: &str = "/v1/namespaces/acme/log-proof";
 
@@ -397,6 +397,47 @@ async fn a_bundle_proves_its_snapshot_and_an_unchanged_namespace_answers_304_whi
         let stage = verdict.stage(Stage::Log).unwrap();
         assert_eq!(stage.outcome, StageOutcome::Passed);
     }
+}
+
+#[actix_web::test]
+async fn a_check_after_the_log_grew_is_one_request() {
+    let registry = registry().await;
+    let (authority, first, file) = naming_the_log(&registry).await;
+    integrate(&registry.state).await.unwrap();
+    let route = Route::Bundle { cached: None };
+    let before = device(&registry, "acme", &authority, Want::Highest, route)
+        .await
+        .permitted();
+    let second = registry
+        .candidate("acme", &authority, "1.1.0", 2, &[b"weights of two"])
+        .await;
+    let model = authority.model(&role("minilm"), 2, &[&first, &second]);
+    let files = [("model.minilm.0", model.as_str(), Some(file.as_str()))];
+    registry.publish("acme", &publication(&files)).await.expect(200);
+    registry.namespace("other", Visibility::Public).await;
+    integrate(&registry.state).await.unwrap();
+    let pin = assay_verifier::Pin {
+        namespace: "acme".parse().unwrap(),
+        identity: authority.identity,
+        first_use: false,
+    };
+    let route = Route::Bundle {
+        cached: before.bundle().cloned(),
+    };
+    let checked = device_with(&registry, &pin, before.state().clone(), Want::Highest, route).await;
+    assert_eq!(checked.requests.len(), 1, "{:?}", checked.requests);
+    assert!(checked.requests[0].contains("&log="), "{:?}", checked.requests);
+    let approved = checked.permitted();
+    assert!(
+        approved.state().log.as_ref().unwrap().head.size > before.state().log.as_ref().unwrap().head.size
+    );
+    // A size that no checkpoint had connects nothing, and costs nothing.
+    let strange: CheckBundle = registry
+        .get(&format!("{CHECK}&log=999999"))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(strange.log.unwrap().consistency, None);
 }
 
 #[actix_web::test]

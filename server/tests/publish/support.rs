@@ -318,11 +318,20 @@ pub async fn device_with(
             CheckStep::Fetch(wait) => {
                 let wanted = wait.wanted();
                 let path = match &wanted.resource {
-                    Resource::Bundle { model, version, root } => {
+                    Resource::Bundle {
+                        model,
+                        version,
+                        root,
+                        log,
+                        have,
+                    } => {
                         let version = version
                             .as_ref()
                             .map_or_else(String::new, |v| format!("&version={v}"));
-                        format!("/v1/namespaces/{namespace}/models/{model}/check?root={root}{version}")
+                        let log = log.map_or_else(String::new, |size| format!("&log={size}"));
+                        format!(
+                            "/v1/namespaces/{namespace}/models/{model}/check?root={root}{version}{log}&have={have}"
+                        )
                     }
                     Resource::Metadata { file } => format!("/tuf/{namespace}/metadata/{file}"),
                     Resource::Target { path } => format!("/tuf/{namespace}/targets/{path}"),

@@ -192,9 +192,11 @@ impl Log {
             ctx.reports.evidence(Stage::Log, key, value);
         }
         ctx.reports.pass(Stage::Log);
-        // The proof alone: the state that is persisted now is its checkpoint, or contains it.
+        // The state that is persisted now is the proof's checkpoint, or a larger one that contains it. Only the larger one needs the
+        // consistency proof again, so that what is kept holds without a network.
+        let contained = state.head.size > checkpoint.head().size;
         ctx.used.log = Some(LogPart {
-            consistency: None,
+            consistency: part.consistency.filter(|_| contained),
             ..part
         });
         pass(trust.with_log(state), passed)

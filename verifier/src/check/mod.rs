@@ -11,12 +11,12 @@ mod status;
 
 use assay_schema::status::Status;
 use assay_schema::verdict::{Refusal, Subject};
-use assay_schema::{Stage, Verdict, limits};
+use assay_schema::{CheckBundle, Stage, Verdict, limits};
 use assay_trust::{DeviceState, Pin, Roots};
 use jiff::Timestamp;
 
 use crate::approved::Approved;
-use crate::prefetch::{Prefetch, Used};
+use crate::prefetch::{self, Bases, Prefetch, Used};
 use crate::report::{Reports, refusal};
 use crate::request::{Answer, CachedBundle, CheckRequest, Fetch, Resource, Route, Want};
 use phase::Phase;
@@ -106,6 +106,8 @@ struct Context {
     request: CheckRequest,
     now: Timestamp,
     reports: Reports,
+    /// What the last check used, as far as it can be read. A damaged one costs requests, nothing else.
+    kept: Option<CheckBundle>,
     prefetch: Prefetch,
     used: Used,
     etag: Option<String>,
@@ -155,6 +157,7 @@ pub fn check(pin: &Pin, state: DeviceState, request: CheckRequest, now: Timestam
         request,
         now,
         reports,
+        kept: None,
         prefetch: Prefetch::default(),
         used: Used::default(),
         etag: None,
@@ -182,7 +185,10 @@ impl Context {
             Ok(roots) => roots,
             Err(failure) => return self.stop(Stage::TrustRoot, failure.error.refusal(), failure.state),
         };
-        let Route::Bundle { cached } = &self.request.route else {
+        let cached = self.request.route.cached();
+        let etag = cached.and_then(|c| c.etag.clone());
+        self.kept = cached.and_then(|c| prefetch::read(&c.bytes).ok());
+        let Route::Bundle { .. } = &self.request.route else {
             self.use_kept();
             let phase = Phase::Roots(roots, 0);
             return Machine { ctx: self, phase }.run();
@@ -191,23 +197,30 @@ impl Context {
             Want::Highest => None,
             Want::Version(version) => Some(version.clone()),
         };
+        let state = roots.state();
+        let bases = Bases {
+            snapshot: state.snapshot.as_deref(),
+            kept: self.kept.as_ref(),
+        };
         let fetch = Fetch {
             resource: Resource::Bundle {
                 model: self.request.model.clone(),
                 version,
                 root: roots.version(),
+                log: state.log.as_ref().map(|log| log.head.size),
+                have: bases.held(&self.request.model),
             },
             max: limits::MAX_BUNDLE,
-            etag: cached.as_ref().and_then(|c| c.etag.clone()),
+            // Unchanged is only what can be read.
+            etag: etag.filter(|_| self.kept.is_some()),
         };
         self.need(Phase::Bundle(roots), fetch)
     }
 
-    /// Files of the last check stand in for those that are pinned alike. A damaged cache costs requests, nothing else.
+    /// Files of the last check stand in for those that are pinned alike.
     fn use_kept(&mut self) {
-        let kept = self.request.route.cached();
-        if let Some(Ok(kept)) = kept.map(|c| Prefetch::read(&c.bytes, false)) {
-            self.prefetch = kept;
+        if let Some(kept) = self.kept.clone() {
+            self.prefetch = Prefetch::kept(kept);
         }
     }
 

@@ -12,7 +12,7 @@ use super::provenance::Provenance;
 use super::release::{Manifest, Role};
 use super::status::AwaitStatus;
 use super::{Context, Flow};
-use crate::prefetch::Prefetch;
+use crate::prefetch::{Bases, Prefetch};
 use crate::report::refusal;
 use crate::request::{Answer, Fetch, Resource};
 
@@ -111,16 +111,14 @@ impl Phase {
 
     /// Goes on with what came of a fetch.
     pub(super) fn answered(self, ctx: &mut Context, fetch: &Fetch, answer: Answer) -> Flow {
-        let (bytes, etag) = match (answer, &self, ctx.request.route.cached()) {
-            (Answer::Found { bytes, etag }, ..) => (bytes, etag),
+        let (bytes, etag) = match answer {
+            Answer::Found { bytes, etag } => (bytes, etag),
             // The registry says that what it sent last time still is all there is: timestamp and expiry are judged again.
-            (Answer::NotModified, Self::Bundle(_), Some(kept)) => {
-                let kept = (kept.bytes.clone(), kept.etag.clone());
-                ctx.rests_on_kept = true;
-                kept
+            Answer::NotModified if matches!(self, Self::Bundle(_)) && fetch.etag.is_some() => {
+                return self.unchanged(fetch, ctx);
             }
-            (Answer::Missing, Self::Bundle(_) | Self::Roots(..), _) => return self.absent(ctx),
-            (other, ..) => return self.unavailable(fetch, &other),
+            Answer::Missing if matches!(self, Self::Bundle(_) | Self::Roots(..)) => return self.absent(ctx),
+            other => return self.unavailable(fetch, &other),
         };
         match self {
             Self::Bundle(p) => accept_bundle(p, &bytes, etag, ctx),
@@ -133,6 +131,18 @@ impl Phase {
             Self::Manifest(p) => p.accept(&bytes, ctx),
             Self::Provenance(p) => p.accept(bytes, ctx),
             Self::Log(p) => p.accept(&bytes, ctx),
+        }
+    }
+
+    fn unchanged(self, fetch: &Fetch, ctx: &mut Context) -> Flow {
+        match (self, ctx.kept.clone()) {
+            (Self::Bundle(roots), Some(kept)) => {
+                ctx.prefetch = Prefetch::fresh_bundle(kept);
+                ctx.etag.clone_from(&fetch.etag);
+                ctx.rests_on_kept = true;
+                Flow::Next(Self::Roots(roots, 0))
+            }
+            (other, _) => other.unavailable(fetch, &Answer::NotModified),
         }
     }
 
@@ -213,9 +223,13 @@ pub(super) fn at_hand<'a>(
 }
 
 fn accept_bundle(roots: Roots, bytes: &[u8], etag: Option<String>, ctx: &mut Context) -> Flow {
-    match Prefetch::read(bytes, true) {
-        Ok(prefetch) => {
-            ctx.prefetch = prefetch;
+    let bases = Bases {
+        snapshot: roots.state().snapshot.as_deref(),
+        kept: ctx.kept.as_ref(),
+    };
+    match bases.rebuild(bytes) {
+        Ok(bundle) => {
+            ctx.prefetch = Prefetch::fresh_bundle(bundle);
             ctx.etag = etag;
             Flow::Next(Phase::Roots(roots, 0))
         }

@@ -9,7 +9,7 @@ use assay_log::{LogProof, VerifierKey};
 use assay_schema::bundle::LogPart;
 use assay_schema::log::{LogTrust, TARGET};
 use assay_schema::verdict::StageOutcome;
-use assay_schema::{CheckBundle, Outcome, Sha256Digest, Stage};
+use assay_schema::{Outcome, Sha256Digest, Stage};
 use assay_verifier::provenance::sha256;
 use assay_verifier::{Answer, Checked, Fetch, Resource};
 
@@ -134,13 +134,7 @@ fn serve_part(sim: &Simulator, fetch: &Fetch, part: impl Fn(Option<u64>) -> Opti
             Some(part) => found(serde_json::to_vec(&part).unwrap()),
             None => Answer::Missing,
         },
-        Resource::Bundle { version, root, .. } => {
-            let bundle = CheckBundle {
-                log: part(None),
-                ..sim.bundle(version.as_ref(), *root)
-            };
-            found(serde_json::to_vec(&bundle).unwrap())
-        }
+        Resource::Bundle { log, .. } => sim.bundle_for(fetch, part(*log)).unwrap(),
         _ => sim.serve(fetch),
     }
 }
@@ -217,14 +211,71 @@ fn a_new_release_is_followed_by_a_consistency_proof_and_the_floor_rises() {
         sim.release(draft("1.1.0", 2));
         log.logged(&sim);
         permit(check(&mut device, &sim, &log));
-        assert!(
-            device
-                .requests
-                .iter()
-                .any(|f| matches!(f.resource, Resource::LogProof { size: Some(6), .. }))
-        );
+        let asked = &device.requests;
+        match by {
+            // The bundle connects the checkpoints.
+            By::Bundle => {
+                assert_eq!(asked.len(), 1, "{asked:?}");
+                assert!(matches!(asked[0].resource, Resource::Bundle { log: Some(6), .. }));
+            }
+            By::Static => assert!(
+                asked
+                    .iter()
+                    .any(|f| matches!(f.resource, Resource::LogProof { size: Some(6), .. }))
+            ),
+        }
         assert_eq!(device.state().log.unwrap().head, log.head());
     }
+}
+
+#[test]
+fn a_bundle_that_does_not_connect_the_checkpoints_costs_a_request_for_the_proof() {
+    let (mut sim, mut log) = logged();
+    let mut device = requiring(&sim, By::Bundle);
+    permit(check(&mut device, &sim, &log));
+    log.strangers(90);
+    sim.release(draft("1.1.0", 2));
+    log.logged(&sim);
+    let wrong = |known: Option<u64>| {
+        let mut part = log.part(&sim, known)?;
+        part.consistency.as_mut()?.pop();
+        Some(part)
+    };
+    permit(device.check_with(sim.now, |fetch| match fetch.resource {
+        Resource::LogProof { .. } => log.serve(&sim, fetch),
+        _ => serve_part(&sim, fetch, wrong),
+    }));
+    let asked = &device.requests;
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(matches!(
+        asked[1].resource,
+        Resource::LogProof { size: Some(6), .. }
+    ));
+}
+
+#[test]
+fn what_is_kept_below_a_larger_checkpoint_holds_without_asking_for_the_proof_again() {
+    let (sim, mut log) = logged();
+    let early = log.clone();
+    log.strangers(3);
+    let mut device = requiring(&sim, By::Bundle);
+    permit(check(&mut device, &sim, &log));
+    assert_eq!(device.state().log.unwrap().head, log.head());
+    // The same snapshot under an earlier checkpoint, as a device of several models may meet it.
+    device.cached = None;
+    let earlier = |known: Option<u64>| {
+        let proven = Plan::consistency(6, known?).unwrap().prove(&log).unwrap();
+        Some(LogPart {
+            consistency: Some(proven),
+            ..early.part(&sim, None)?
+        })
+    };
+    for _ in 0..2 {
+        permit(device.check_with(sim.now, |fetch| serve_part(&sim, fetch, earlier)));
+        assert_eq!(device.requests.len(), 1, "{:?}", device.requests);
+        assert_eq!(device.state().log.unwrap().head, log.head(), "the floor stays");
+    }
+    assert!(device.requests[0].etag.is_some());
 }
 
 #[test]

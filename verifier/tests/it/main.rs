@@ -13,6 +13,7 @@ mod content;
 mod content_failures;
 mod damage;
 mod delegation;
+mod difference;
 mod forgery;
 mod freeze;
 mod honest;

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use assay_authority::oms;
 use assay_authority::release::{FileHasher, ReleaseDraft, attestation_ref, build_manifest};
 use assay_authority::{KeyKind, SigningKey, metadata::sign_value};
-use assay_schema::bundle::{BundledBlob, RoleFile};
+use assay_schema::bundle::{BlobPart, BundleDifference, BundledBlob, Held, LogPart, RoleFile, RolePart};
+use assay_schema::difference::Part;
 use assay_schema::tuf::{FIELD, ModelRole, consistent_target};
 use assay_schema::{CheckBundle, ModelName, NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
 use assay_verifier::provenance::sha256;
@@ -56,6 +57,13 @@ pub(crate) fn listed(keys: &[SigningKey]) -> Value {
 
 pub(crate) fn ids(keys: &[SigningKey]) -> Vec<String> {
     keys.iter().map(|k| k.key_id().unwrap()).collect()
+}
+
+fn against(base: Option<&Vec<u8>>, new: String) -> Part {
+    match base {
+        Some(base) => Part::between(&text(base), &new),
+        None => Part::Whole(new),
+    }
 }
 
 /// A release as the registry knows it.
@@ -557,12 +565,88 @@ impl Simulator {
         }
     }
 
+    /// The bundle for a device that stands there, as differences from what it names; and its entity tag, which is that of the state.
+    /// `None` if the device has it.
+    pub(crate) fn bundle_for(&self, fetch: &Fetch, log: Option<LogPart>) -> Option<Answer> {
+        let Resource::Bundle {
+            version, root, have, ..
+        } = &fetch.resource
+        else {
+            return None;
+        };
+        let whole = CheckBundle {
+            log,
+            ..self.bundle(version.as_ref(), *root)
+        };
+        let mut state = CheckBundle {
+            roots: Vec::new(),
+            ..whole.clone()
+        };
+        if let Some(log) = &mut state.log {
+            log.consistency = None;
+        }
+        let etag = sha256(&serde_json::to_vec(&state).unwrap()).to_hex();
+        if fetch.etag.as_ref() == Some(&etag) && whole.roots.is_empty() {
+            return Some(Answer::NotModified);
+        }
+        let bytes = serde_json::to_vec(&self.difference(whole, have)).unwrap();
+        Some(Answer::Found {
+            bytes,
+            etag: Some(etag),
+        })
+    }
+
+    fn difference(&self, whole: CheckBundle, have: &Held) -> BundleDifference {
+        let part = |role: &str, new: String| {
+            let version = have.roles.get(role);
+            let base = version.and_then(|v| self.metadata.get(&format!("{v}.{role}.json")));
+            against(base, new)
+        };
+        let held = self
+            .releases
+            .iter()
+            .find(|r| Some(&r.version) == have.release.as_ref());
+        let blobs = whole.blobs.into_iter().enumerate().map(|(n, blob)| {
+            // The manifest comes first, and is like the manifest before it; attestations the device has or has not.
+            let has = held
+                .is_some_and(|r| sha256(&r.manifest) == blob.sha256 || r.attestations.contains(&blob.sha256));
+            let base = match (has, n, held) {
+                (true, ..) => Some(blob.content.clone().into_bytes()),
+                (false, 0, Some(release)) => Some(release.manifest.clone()),
+                _ => None,
+            };
+            BlobPart {
+                sha256: blob.sha256,
+                base: base.as_deref().map(sha256),
+                content: against(base.as_ref(), blob.content),
+            }
+        });
+        BundleDifference {
+            v: whole.v,
+            roots: whole.roots,
+            timestamp: whole.timestamp,
+            snapshot: part("snapshot", whole.snapshot),
+            targets: part("targets", whole.targets),
+            blobs: blobs.collect(),
+            delegated: whole
+                .delegated
+                .into_iter()
+                .map(|file| RolePart {
+                    metadata: part(&file.role, file.metadata),
+                    role: file.role,
+                })
+                .collect(),
+            log: whole.log,
+        }
+    }
+
     /// What the registry answers.
     pub(crate) fn serve(&self, fetch: &Fetch) -> Answer {
         let found = match &fetch.resource {
-            Resource::Bundle { version, root, .. } => self
-                .bundles
-                .then(|| serde_json::to_vec(&self.bundle(version.as_ref(), *root)).unwrap()),
+            Resource::Bundle { .. } if self.bundles => {
+                return self.bundle_for(fetch, None).unwrap_or(Answer::Missing);
+            }
+            Resource::Bundle { .. } => None,
             Resource::Metadata { file } => self.metadata.get(file).cloned(),
             Resource::Target { path } => self.targets.get(path).cloned(),
             Resource::Blob { sha256, .. } => self.blobs.get(sha256).cloned(),
