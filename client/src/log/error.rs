@@ -113,19 +113,3 @@ impl From<FileError> for LogError {
         Self::Store(error.into())
     }
 }
-
-impl LogError {
-    /// Whether it is about the log, rather than the way to it or this machine: what the log signed and what it shows do not fit.
-    pub fn is_the_logs(&self) -> bool {
-        matches!(
-            self,
-            Self::Missing { .. }
-                | Self::Tile(_)
-                | Self::Checkpoint { .. }
-                | Self::Policy { .. }
-                | Self::Split { .. }
-                | Self::Behind { .. }
-                | Self::Entries { .. }
-        )
-    }
-}

@@ -204,9 +204,8 @@ impl Monitor {
                     what: format!("{WITHHELD} files that it names"),
                 });
             }
-            let begin = next - next % u64::from(LOG_TILE_WIDTH);
-            let end = head.size.min(begin + STRETCH);
-            let read = self.stretch(reader, head, (begin, end), terms, &judge, round);
+            let end = head.size.min(next - next % STRETCH + STRETCH);
+            let read = self.stretch(reader, head, (next, end), terms, &judge, round);
             match read {
                 Ok(()) => {}
                 Err(error @ LogError::Transport(_)) => return Err(error),
@@ -226,18 +225,19 @@ impl Monitor {
         Ok(())
     }
 
-    /// The entries from `begin`, a bundle's first, to `end`. All of them or none: a stretch that breaks off leaves the state as it
+    /// The entries from `next` to `end`. All of them or none: a stretch that breaks off leaves the state as it
     /// was.
     fn stretch(
         &mut self,
         reader: &LogReader<'_>,
         head: TreeHead,
-        (begin, end): (u64, u64),
+        (next, end): (u64, u64),
         terms: &Terms,
         judge: &Judge<'_>,
         round: &mut Round,
     ) -> Result<(), LogError> {
-        let bundles = new_bundles(begin, end);
+        // The first bundle may begin before; it is fetched whole.
+        let bundles = new_bundles(next, end);
         let first = bundles.iter().map(|bundle| Node {
             level: 0,
             index: bundle.start(),
@@ -254,7 +254,7 @@ impl Monitor {
         for bundle in bundles {
             let bytes = reader.bundle(bundle)?;
             for (index, entry) in (bundle.start()..).zip(tiles.entries(bundle, &bytes)?) {
-                entries += 1;
+                entries += u64::from(index >= next);
                 let Some((identity, leaf)) = about(entry, &watched) else {
                     continue;
                 };
