@@ -104,19 +104,7 @@ class World:
 
     def __init__(self, work):
         self.work = work
-        log = work / "server.out"
-        self.server = subprocess.Popen(
-            [str(BIN / "assay-server"), "--listen", "127.0.0.1:0", "--data-dir", str(work / "registry")],
-            stdout=log.open("w"),
-            stderr=(work / "server.err").open("w"),
-        )
-        self.peak = Peak(self.server)
-        deadline = time.monotonic() + 60
-        while "listening on" not in (text := log.read_text()):
-            if self.server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"the registry did not start:\n{(work / 'server.err').read_text()}")
-            time.sleep(0.05)
-        self.url = re.search(r"listening on (\S+)", text).group(1)
+        text = self.start("127.0.0.1:0")
         self.env = {
             "ASSAY_REGISTRY": self.url,
             "ASSAY_TOKEN": re.search(r"admin token \(shown once\): (\S+)", text).group(1),
@@ -127,6 +115,30 @@ class World:
         created = self.assay("namespace", "create", "bench", "--json")[1]
         self.fingerprint = json.loads(created)["fingerprint"]
         self.assay("trust", "add", "bench", "--fingerprint", self.fingerprint)
+
+    def start(self, address, *options):
+        """Starts the registry; gives what it printed."""
+        log = self.work / "server.out"
+        self.server = subprocess.Popen(
+            [str(BIN / "assay-server"), "--listen", address, "--data-dir", str(self.work / "registry"), *map(str, options)],
+            stdout=log.open("w"),
+            stderr=(self.work / "server.err").open("w"),
+        )
+        self.peak = Peak(self.server)
+        deadline = time.monotonic() + 60
+        while "listening on" not in (text := log.read_text()):
+            if self.server.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the registry did not start:\n{(self.work / 'server.err').read_text()}")
+            time.sleep(0.05)
+        self.url = re.search(r"listening on (\S+)", text).group(1)
+        return text
+
+    def restart(self, configuration):
+        """The same registry again, with a configuration."""
+        file = self.work / "registry.toml"
+        file.write_text(configuration)
+        self.stop()
+        self.start(self.url.removeprefix("http://"), "--config", file)
 
     def assay(self, *args, store=None, more_env=None, **more):
         env = self.env | ({"ASSAY_STORE": str(store)} if store else {}) | (more_env or {})
@@ -371,6 +383,13 @@ def log(world):
     row("publish (1 MiB) to a device's permit with proof, slowest of 5", f"{slowest:.2f} s", "", "< 2 s", slowest < 2)
 
 
+def wire(world):
+    """Bytes on the wire of checks, in namespaces of different sizes."""
+    from wire import wire as measure
+
+    measure(world, row, run, BIN / "examples" / "fill_namespace")
+
+
 def tree(_world):
     """What the verifier depends on."""
     done = subprocess.run([str(REPO / "scripts" / "tree-check.sh")], capture_output=True, text=True)
@@ -386,8 +405,8 @@ def force(function, path, _error):
 
 
 def main():
-    chosen = os.environ.get("BENCH_ONLY", "check,tree,log,verify,stream").split(",")
-    parts = {"check": check, "tree": tree, "log": log, "verify": verify, "stream": stream}
+    chosen = os.environ.get("BENCH_ONLY", "check,wire,tree,log,verify,stream").split(",")
+    parts = {"check": check, "wire": wire, "tree": tree, "log": log, "verify": verify, "stream": stream}
     for name in chosen:
         if name not in parts:
             raise SystemExit(f"BENCH_ONLY: expected {', '.join(parts)}, found {name}")
