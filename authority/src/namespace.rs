@@ -1,5 +1,7 @@
 //! The first metadata of a namespace, and the documents under `trust/`.
 
+use std::collections::BTreeMap;
+
 use assay_schema::Sha256Digest;
 use assay_schema::api::{CreateNamespace, OnlineKeys, Visibility};
 use assay_schema::canonical::{self, JsonError};
@@ -115,7 +117,9 @@ pub fn create_namespace(new: &NewNamespace<'_>) -> Result<CreatedNamespace, Name
     let targets = targets.sign(new.targets_signers, Some(new.targets))?;
     let body = CreateNamespace {
         root: root.text()?,
+        later_roots: Vec::new(),
         targets: targets.text()?,
+        roles: BTreeMap::new(),
         blobs,
         visibility: new.visibility,
     };

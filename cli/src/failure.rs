@@ -253,6 +253,9 @@ impl From<PublishError> for Failure {
             PublishError::SignedBefore { .. } => (Exit::Conflict, "signed-before"),
             PublishError::Proposal { .. } => (Exit::Refused, "bad-proposal"),
             PublishError::Crowded(_) => (Exit::Conflict, "stale-parent"),
+            PublishError::NoNamespace(_) => (Exit::NotFound, "no-namespace"),
+            PublishError::Damaged { .. } => (Exit::Refused, "damaged"),
+            PublishError::OtherHistory { .. } => (Exit::Conflict, "other-history"),
             PublishError::BytesChanged { .. } => (Exit::Failed, "file-changed"),
         };
         let failure = Self::new(exit, code, message);

@@ -14,8 +14,14 @@ use std::process::Stdio;
 use support::{Ran, assay, run};
 
 /// Every command that does something, as one types it.
-const COMMANDS: [&[&str]; 50] = [
+const COMMANDS: [&[&str]; 56] = [
     &["keygen"],
+    &["key"],
+    &["key", "add"],
+    &["key", "list"],
+    &["namespace", "export"],
+    &["namespace", "import"],
+    &["trust", "move"],
     &["namespace", "create"],
     &["namespace", "join"],
     &["namespace", "show"],
@@ -75,7 +81,7 @@ fn every_command_explains_itself_with_an_example() {
         assert!(ran.out.contains("Usage: assay"), "{command:?}: {}", ran.out);
         let is_group = matches!(
             command,
-            ["namespace" | "trust" | "token" | "root" | "role" | "log" | "witness" | "exit-codes"]
+            ["namespace" | "key" | "trust" | "token" | "root" | "role" | "log" | "witness" | "exit-codes"]
         );
         assert!(
             is_group || ran.out.contains("Example"),

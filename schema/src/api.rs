@@ -59,7 +59,10 @@ pub enum Visibility {
     Private,
 }
 
-/// Creates a namespace from metadata that its authority signed.
+/// Creates a namespace from metadata that its authority signed: a new one, or one that moves here from another registry.
+///
+/// One that moves keeps its first root, and with it its identity. Its last root lists this registry's keys. Everything that its
+/// targets name has been uploaded before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
@@ -67,8 +70,14 @@ pub enum Visibility {
 pub struct CreateNamespace {
     /// The exact bytes of `1.root.json`.
     pub root: String,
-    /// The exact bytes of the first targets metadata.
+    /// The exact bytes of `2.root.json` and so on, of a namespace that moves here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later_roots: Vec<String>,
+    /// The exact bytes of the targets metadata: the first, or the present one of a namespace that moves here.
     pub targets: String,
+    /// The exact bytes of the present file of every delegated role, by role, of a namespace that moves here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, String>,
     /// Bytes of the targets that the metadata lists (`trust/*`), as text.
     #[serde(default)]
     pub blobs: Vec<String>,

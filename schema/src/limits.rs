@@ -52,6 +52,8 @@ pub const MAX_HELD: usize = 1 << 10;
 pub const MAX_JSON_BODY: u64 = 1 << 20;
 /// A metadata publication: two targets files and their JSON quoting.
 pub const MAX_PUBLICATION: u64 = 12 << 20;
+/// A request that creates a namespace; one that moves here brings all its roots and roles along.
+pub const MAX_CREATION: u64 = 64 << 20;
 /// One `PATCH` of an upload.
 pub const MAX_UPLOAD_PART: u64 = 1 << 30;
 

@@ -209,6 +209,22 @@ impl Targets {
         Ok(Target { length, sha256, note })
     }
 
+    /// Takes away a document under `trust/`; `false` if it is not listed. Releases stay.
+    ///
+    /// # Errors
+    /// [`MetadataError::NotItsPath`]: no such document.
+    pub fn remove_trust(&mut self, path: &str) -> Result<bool, MetadataError> {
+        self.check_path(path)?;
+        if path.starts_with(RELEASES) {
+            return Err(MetadataError::NotItsPath {
+                role: self.role().to_owned(),
+                expected: "trust/* to remove".to_owned(),
+                path: path.to_owned(),
+            });
+        }
+        Ok(self.document.object_mut("targets")?.remove(path).is_some())
+    }
+
     /// Adds or replaces a target. A release that is listed never changes: the same content again is accepted, other content
     /// is not. Other fields of an entry that is replaced stay.
     ///

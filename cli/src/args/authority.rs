@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use super::change::NamespaceJoin;
+use super::moving::{NamespaceExport, NamespaceImport};
 use super::shared::{AuthorityArgs, PageArgs, PassphraseArgs, RegistryArgs, TokenArgs, TokensArgs};
 
 /// Kinds of keys by the names that the command line uses.
@@ -183,6 +184,10 @@ pub(crate) enum NamespaceCommand {
     Create(NamespaceCreate),
     /// Let a folder of keys sign for a namespace that exists
     Join(NamespaceJoin),
+    /// Write everything public of a namespace into a folder
+    Export(NamespaceExport),
+    /// Take an exported namespace to another registry
+    Import(NamespaceImport),
     /// Show a namespace as its registry describes it
     Show(NamespaceShow),
     /// List a registry's namespaces

@@ -6,6 +6,7 @@ use assay_schema::{ModelRef, NamespaceName, Sha256Digest, VersionName};
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::change::StatusCommand;
+use super::moving::TrustMove;
 use super::shared::{ChainArgs, DeviceArgs, RegistryArgs, StoreArgs, Wanted};
 
 #[derive(Debug, Subcommand)]
@@ -16,6 +17,8 @@ pub(crate) enum TrustCommand {
     List(TrustList),
     /// Show what this device knows a namespace by
     Show(TrustShow),
+    /// Ask another registry for a namespace that its authority moved there
+    Move(TrustMove),
     /// Trust a namespace no longer, and remove its releases from this device
     Remove(TrustRemove),
 }

@@ -5,6 +5,7 @@ mod catalog;
 mod change;
 mod device;
 mod log;
+mod moving;
 mod shared;
 mod witness;
 
@@ -25,6 +26,7 @@ pub(crate) use device::{
     TrustRemove, Update, Verify,
 };
 pub(crate) use log::{LogArgs, LogAudit, LogCommand, Monitor};
+pub(crate) use moving::{NamespaceExport, NamespaceImport, TrustMove};
 pub(crate) use shared::{
     AuthorityArgs, ChainArgs, DeviceArgs, PassphraseArgs, RegistryArgs, StoreArgs, TokenArgs, TokensArgs,
     Wanted,

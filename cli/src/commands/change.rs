@@ -164,19 +164,22 @@ fn of_model(
 
 pub(super) fn approve(context: &Context, args: &Approve) -> Result<Answer, Failure> {
     let (publisher, _) = open(context, &args.sign, None)?;
+    let proposal = read_proposal(&args.file)?;
+    decide(&publisher, proposal, &args.sign, Some(&args.file))
+}
+
+/// A proposal that somebody handed on.
+pub(super) fn read_proposal(file: &Path) -> Result<Proposal, Failure> {
     let fail = |e: String| {
-        let message = format!("{}: expected a proposal, found {e}", args.file.display());
+        let message = format!("{}: expected a proposal, found {e}", file.display());
         Failure::new(Exit::Failed, "bad-proposal", message)
     };
-    let length = std::fs::metadata(&args.file)
-        .map_err(|e| fail(e.to_string()))?
-        .len();
+    let length = std::fs::metadata(file).map_err(|e| fail(e.to_string()))?.len();
     if length > MAX_PUBLICATION {
         return Err(fail(format!("{length} bytes, more than {MAX_PUBLICATION}")));
     }
-    let text = std::fs::read_to_string(&args.file).map_err(|e| fail(e.to_string()))?;
-    let proposal: Proposal = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
-    decide(&publisher, proposal, &args.sign, Some(&args.file))
+    let text = std::fs::read_to_string(file).map_err(|e| fail(e.to_string()))?;
+    serde_json::from_str(&text).map_err(|e| fail(e.to_string()))
 }
 
 pub(super) fn keys(files: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {

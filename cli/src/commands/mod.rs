@@ -8,6 +8,7 @@ mod keygen;
 mod local;
 mod log;
 mod monitor;
+mod moving;
 mod namespace;
 mod publish;
 mod pull;

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::foreign::{public_key, text_file};
 use super::keygen::Thresholds;
+use super::moving;
 use crate::args::{AuthorityArgs, LogChoice, NamespaceCommand, NamespaceCreate, NamespaceJoin};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -23,6 +24,8 @@ pub(super) fn run(context: &Context, command: &NamespaceCommand) -> Result<Answe
     match command {
         NamespaceCommand::Create(args) => create(context, args),
         NamespaceCommand::Join(args) => join(context, args),
+        NamespaceCommand::Export(args) => moving::export(context, args),
+        NamespaceCommand::Import(args) => moving::import(context, args),
         NamespaceCommand::Show(args) => {
             let transport = context.registry(&args.registry)?;
             let found = Catalog::new(transport.as_ref()).namespace(&args.namespace)?;

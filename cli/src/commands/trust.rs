@@ -6,7 +6,7 @@ use assay_client::store::PinRecord;
 use assay_client::transport::registry_address;
 use serde_json::{Value, json};
 
-use crate::args::{TrustAdd, TrustCommand, TrustRemove};
+use crate::args::{TrustAdd, TrustCommand, TrustMove, TrustRemove};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Answer, columns};
@@ -14,6 +14,7 @@ use crate::output::{Answer, columns};
 pub(super) fn run(context: &Context, command: &TrustCommand) -> Result<Answer, Failure> {
     match command {
         TrustCommand::Add(args) => add(context, args),
+        TrustCommand::Move(args) => r#move(context, args),
         TrustCommand::Remove(args) => remove(context, args),
         TrustCommand::List(args) => {
             let pins: Vec<PinRecord> = context
@@ -66,6 +67,14 @@ fn add(context: &Context, args: &TrustAdd) -> Result<Answer, Failure> {
     let transport = context.registry(&args.registry)?;
     let device = Device::new(context.store(&args.store)?).connect_by(move |_| Ok(transport.clone()));
     let pin = device.trust_add(&address, &args.namespace, fingerprint)?;
+    Ok(Answer::new(json!({"namespace": document(&pin)}), text(&pin)))
+}
+
+fn r#move(context: &Context, args: &TrustMove) -> Result<Answer, Failure> {
+    let address = registry_address(&args.registry.registry)?;
+    let transport = context.registry(&args.registry)?;
+    let device = Device::new(context.store(&args.store)?).connect_by(move |_| Ok(transport.clone()));
+    let pin = device.trust_move(&address, &args.namespace)?;
     Ok(Answer::new(json!({"namespace": document(&pin)}), text(&pin)))
 }
 

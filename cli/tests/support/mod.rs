@@ -81,7 +81,8 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    fn start(data: &Path) -> Self {
+    /// On this folder, which must exist.
+    pub(crate) fn start(data: &Path) -> Self {
         let mut command = Command::new(server());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ASSAY_")) {
             command.env_remove(name);

@@ -1,12 +1,18 @@
 //! Learning a namespace.
 
-use assay_schema::limits::MAX_ROOT;
+use assay_schema::limits::{MAX_ROOT, MAX_TIMESTAMP};
+use assay_schema::log::{self, LogTrust};
 use assay_schema::{NamespaceName, Sha256Digest};
+use assay_trust::workflow::Failure;
+use assay_trust::{Roots, TrustError};
 use assay_verifier::DeviceState;
 
 use super::{Device, DeviceError, Result, pin_of};
 use crate::store::{PinRecord, StoreError};
 use crate::transport::{Fetched, paths};
+
+/// Roots that moving follows at most: a registry could go on for ever.
+const MOST_ROOTS: u32 = 1024;
 
 /// What the device knows of a namespace's root before it asks the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +88,88 @@ impl Device {
                 .into());
             }
         }
+        Ok(record)
+    }
+
+    /// Asks another registry for a namespace from now on: its authority moved it there. The identity stays, and so do the floors. What
+    /// the registry serves must go on from what this device trusts, by roots that the authority signed.
+    ///
+    /// The log of the registry before is followed no longer, unless the namespace still names it: the owner's word for moving is the
+    /// word for that, too.
+    ///
+    /// # Errors
+    /// The namespace is not trusted here, or the registry has it not, with another identity, or with a history that does not go on
+    /// from what this device trusts. Nothing changes then.
+    pub fn trust_move(&self, registry: &str, namespace: &NamespaceName) -> Result<PinRecord> {
+        let writer = self.store.writer()?;
+        let pinned = self.store.pin(namespace)?;
+        let (pin, now) = (pin_of(&pinned), self.now());
+        let transport = self.transport(registry)?;
+        let get = |file: &str, max: u64| -> Result<Option<Vec<u8>>> {
+            match transport.get(&paths::metadata(namespace, file), max, None)? {
+                Fetched::Found { bytes, .. } => Ok(Some(bytes)),
+                Fetched::Missing | Fetched::NotModified => Ok(None),
+            }
+        };
+        let missing = || DeviceError::NoNamespace {
+            registry: registry.to_owned(),
+            namespace: namespace.clone(),
+        };
+        let refused = |source: TrustError| DeviceError::Root {
+            namespace: namespace.clone(),
+            source,
+        };
+        let broken = |failure: Box<Failure>| refused(failure.error);
+        // The same namespace, and not one of the same name.
+        let first = get("1.root.json", MAX_ROOT)?.ok_or_else(missing)?;
+        DeviceState::first(&pin, &first).map_err(refused)?;
+
+        // TUF 5.3 to 5.6, from this device's own state on.
+        let mut roots = Roots::open(&pin, self.store.state(namespace)?, now).map_err(broken)?;
+        let mut read = 0;
+        loop {
+            let Some(version) = roots.next_version() else {
+                // More rotations than one run follows: on from here, as the next run would.
+                let state = roots.state().clone();
+                roots = Roots::open(&pin, state, now).map_err(broken)?;
+                continue;
+            };
+            let Some(bytes) = get(&format!("{version}.root.json"), MAX_ROOT)? else {
+                break;
+            };
+            roots = roots.accept(&bytes).map_err(broken)?;
+            read += 1;
+            if read > MOST_ROOTS {
+                break;
+            }
+        }
+        let timestamp = get("timestamp.json", MAX_TIMESTAMP)?.ok_or_else(missing)?;
+        let snapshot = roots
+            .finish()
+            .map_err(broken)?
+            .accept(&timestamp)
+            .map_err(broken)?;
+        let wanted = snapshot.wanted().map_err(refused)?;
+        let bytes = get(&wanted.file, wanted.length)?.ok_or_else(missing)?;
+        let targets = snapshot.accept(&bytes).map_err(broken)?;
+        let wanted = targets.wanted().map_err(refused)?;
+        let bytes = get(&wanted.file, wanted.length)?.ok_or_else(missing)?;
+        let refreshed = targets.accept(&bytes).map_err(broken)?;
+        let listed = refreshed.top_level_target(log::TARGET).map_err(refused)?;
+        let mut state = refreshed.into_state();
+        let named = listed.and_then(|target| target.note.inline);
+        let trust = named.and_then(|text| serde_json::from_str::<LogTrust>(&text).ok());
+        let name = trust.as_ref().and_then(|trust| trust.log.split_once('+'));
+        state.log = state
+            .log
+            .filter(|log| name.is_some_and(|(name, _)| name == log.origin.as_str()));
+        let record = PinRecord {
+            registry: registry.to_owned(),
+            ..pinned
+        };
+        // S1, then T1: a crash between them leaves the device where it was, with newer roots.
+        writer.state(namespace, &state)?;
+        writer.trust(&record, None)?;
         Ok(record)
     }
 

@@ -5,7 +5,9 @@
 
 mod authority;
 mod difference;
+mod export;
 mod grants;
+mod import;
 mod journal;
 mod namespace;
 mod plan;
@@ -17,6 +19,7 @@ mod restrict;
 mod rotate;
 mod token;
 mod upload;
+mod whole;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +33,9 @@ use assay_trust::TrustError;
 use assay_verifier::provenance::sigstore::SigstoreError;
 
 pub use authority::{AuthorityFolder, KeyPlace, KeyRole, KeyView, NamespaceRecord};
+pub use export::{ExportRecord, Exported, export_namespace};
 pub use grants::{DelegationView, Grant, Revocation, public_key};
+pub use import::{Export, Standing};
 pub(crate) use journal::body as signed_body;
 pub use journal::{JournalEntry, read_journal};
 pub use namespace::NamespaceTerms;
@@ -67,6 +72,7 @@ pub struct Publisher {
     progress: Box<dyn Fn(Progress) + Send + Sync>,
     passphrase: Box<AskPassphrase>,
     sign_again: bool,
+    offline: bool,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -86,6 +92,7 @@ impl Publisher {
             progress: Box::new(|_| {}),
             passphrase: Box::new(|_| None),
             sign_again: false,
+            offline: false,
         }
     }
 
@@ -111,6 +118,13 @@ impl Publisher {
     #[must_use]
     pub const fn sign_again(mut self, permitted: bool) -> Self {
         self.sign_again = permitted;
+        self
+    }
+
+    /// What stands comes from an export: its snapshot and timestamp may have expired.
+    #[must_use]
+    pub const fn offline(mut self, offline: bool) -> Self {
+        self.offline = offline;
         self
     }
 
@@ -271,6 +285,30 @@ pub enum PublishError {
     NotListed {
         /// The version.
         version: VersionName,
+    },
+    /// The registry does not have the namespace, or does not show it.
+    #[error("the registry has no namespace {0}, or does not show it without a token. Check the name")]
+    NoNamespace(NamespaceName),
+    /// A file is not the one that signed metadata names.
+    #[error("{what}: expected {expected}, found {found}. Fetch or export it again")]
+    Damaged {
+        /// The file.
+        what: String,
+        /// What the metadata says.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The registry has the namespace with other roots.
+    #[error(
+        "namespace {namespace} is on the registry already, with another root version {version} than the export's. One of the two \
+         was signed by stolen or retired keys: compare both with your journal"
+    )]
+    OtherHistory {
+        /// The namespace.
+        namespace: NamespaceName,
+        /// The first root that differs.
+        version: u64,
     },
     /// The file changed between hashing and uploading.
     #[error(

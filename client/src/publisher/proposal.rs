@@ -119,7 +119,7 @@ impl Publisher {
             let transport = self.transport.as_ref();
             match refresh(&self.folder, record, transport, model, at) {
                 Err(PublishError::Untrusted(TrustError::Expired { role, expires, .. }))
-                    if role != "snapshot" && role != "timestamp" && expires <= at =>
+                    if (self.offline || (role != "snapshot" && role != "timestamp")) && expires <= at =>
                 {
                     at = expires - SignedDuration::from_secs(1);
                 }

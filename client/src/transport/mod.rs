@@ -1,6 +1,7 @@
 //! How bytes come from a registry, and go to it. The registry is not trusted: whatever a transport returns is a stranger's,
 //! bounded in length, and judged by whoever asked for it.
 
+mod folder;
 mod http;
 mod paced;
 pub mod paths;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use assay_schema::problem::Problem;
 use serde::Serialize;
 
+pub(crate) use folder::{FolderTransport, file_path};
 pub use http::{HttpTransport, Limits, Secret, registry_address};
 
 /// A way to a registry. Implementations are shared between threads.

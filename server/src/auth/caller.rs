@@ -104,6 +104,21 @@ impl Caller {
         }
     }
 
+    /// A namespace that blobs may be uploaded to: one that may be published to; or, for those who may create it, one that only has
+    /// online keys yet. What moves here from another registry is uploaded before it is visible.
+    ///
+    /// # Errors
+    /// As [`Caller::publishes`].
+    pub async fn uploads(&self, state: &AppState, name: &NamespaceName) -> ApiResult<()> {
+        if self.covers(Scope::Admin, Some(name))
+            && state.db.namespace(name).await?.is_none()
+            && !state.db.online_keys(name).await?.is_empty()
+        {
+            return Ok(());
+        }
+        self.publishes(state, name).await.map(drop)
+    }
+
     /// A namespace that may be published to.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use super::entity::{blob, metadata, namespace, namespace_blob, release};
 use super::error::DatabaseError;
 use super::log::insert_entries;
 use super::online_keys::promote_key;
+use super::releases::insert_published;
 use super::types::{
     MetadataFile, NamespaceHead, NamespaceRecord, NewBlob, NewMetadata, NewNamespace, OnlineRole,
     PublishRelease, Viewer,
@@ -31,7 +32,7 @@ impl Database {
     /// Creates a namespace in one transaction, with revision 1.
     ///
     /// # Errors
-    /// [`DatabaseError::Exists`] if the name is taken.
+    /// [`DatabaseError::Exists`] if the name is taken; [`DatabaseError::BlobsMissing`] if a release names a blob that is not linked.
     pub async fn create_namespace(&self, new: NewNamespace) -> Result<NamespaceRecord> {
         let transaction = self.begin().await?;
         let row = namespace::ActiveModel {
@@ -55,6 +56,9 @@ impl Database {
         for blob in &new.blobs {
             insert_blob(&transaction, *blob).await?;
             link(&transaction, &new.name, &blob.sha256).await?;
+        }
+        for release in new.releases {
+            insert_published(&transaction, release).await?;
         }
         self.commit(transaction).await?;
         Ok(NamespaceRecord {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use assay_schema::api::{ModelInfo, Page, ReleaseInfo, ReleaseState, SearchHit};
 use assay_schema::{ModelName, ModelRef, NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
+use jiff::Timestamp;
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait,
     FromQueryResult, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Statement, Value,
@@ -73,29 +74,7 @@ impl Database {
                 .exec(&transaction)
                 .await?;
         }
-        let missing = super::blobs::unlinked(&transaction, &new.namespace, &new.references).await?;
-        if !missing.is_empty() {
-            return Err(DatabaseError::BlobsMissing { missing });
-        }
-        insert_blob(&transaction, new.manifest).await?;
-        link(&transaction, &new.namespace, &new.manifest.sha256).await?;
-        pin(&transaction, &key, &new).await?;
-        let row = release::Model {
-            namespace: key.0,
-            model: key.1,
-            version: key.2,
-            epoch: integer(new.order.epoch())?,
-            counter: integer(new.order.counter())?,
-            manifest: new.manifest.sha256.to_hex(),
-            state: CANDIDATE.to_owned(),
-            size: integer(new.size)?,
-            files: integer(new.files)?,
-            created: micros(new.created),
-            published: None,
-        };
-        release::Entity::insert(row.clone().into_active_model().reset_all())
-            .exec_without_returning(&transaction)
-            .await?;
+        let row = insert(&transaction, new, None).await?;
         self.commit(transaction).await?;
         row.try_into()
     }
@@ -356,6 +335,54 @@ fn below(cursor: &str) -> Result<Condition> {
                 .add(release::Column::Counter.eq(counter))
                 .add(release::Column::Version.gt(version.as_str())),
         ))
+}
+
+/// A release that is published from the start, in the transaction that creates its namespace.
+pub(super) async fn insert_published<C: ConnectionTrait>(connection: &C, new: NewCandidate) -> Result<()> {
+    let published = new.created;
+    insert(connection, new, Some(published)).await?;
+    Ok(())
+}
+
+/// A release that is not there yet, with its manifest and everything that it names.
+async fn insert<C: ConnectionTrait>(
+    connection: &C,
+    new: NewCandidate,
+    published: Option<Timestamp>,
+) -> Result<release::Model> {
+    let key = (
+        new.namespace.to_string(),
+        new.model.to_string(),
+        new.version.to_string(),
+    );
+    let missing = super::blobs::unlinked(connection, &new.namespace, &new.references).await?;
+    if !missing.is_empty() {
+        return Err(DatabaseError::BlobsMissing { missing });
+    }
+    insert_blob(connection, new.manifest).await?;
+    link(connection, &new.namespace, &new.manifest.sha256).await?;
+    pin(connection, &key, &new).await?;
+    let state = match published {
+        Some(_) => PUBLISHED,
+        None => CANDIDATE,
+    };
+    let row = release::Model {
+        namespace: key.0,
+        model: key.1,
+        version: key.2,
+        epoch: integer(new.order.epoch())?,
+        counter: integer(new.order.counter())?,
+        manifest: new.manifest.sha256.to_hex(),
+        state: state.to_owned(),
+        size: integer(new.size)?,
+        files: integer(new.files)?,
+        created: micros(new.created),
+        published: published.map(micros),
+    };
+    release::Entity::insert(row.clone().into_active_model().reset_all())
+        .exec_without_returning(connection)
+        .await?;
+    Ok(row)
 }
 
 async fn pin<C: ConnectionTrait>(

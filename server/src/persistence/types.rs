@@ -33,10 +33,12 @@ pub struct NewNamespace {
     pub visibility: Visibility,
     /// Now.
     pub created: Timestamp,
-    /// Root, targets, snapshot and timestamp.
+    /// Roots, ascending, targets files, snapshot and timestamp. The last file of a role becomes current.
     pub metadata: Vec<NewMetadata>,
     /// Small blobs (`trust/*`) whose objects are stored already; they are linked to the namespace.
     pub blobs: Vec<NewBlob>,
+    /// Releases that it has from the start, published.
+    pub releases: Vec<NewCandidate>,
 }
 
 /// A metadata file that becomes its role's current one.

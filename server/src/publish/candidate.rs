@@ -39,10 +39,7 @@ pub async fn put(
         .namespace(namespace)
         .await?
         .ok_or_else(|| PublishError::NoNamespace(namespace.clone()))?;
-    let manifest = ReleaseManifest::parse(&bytes)?;
-    same("namespace", &record.identity, &manifest.namespace)?;
-    same("model", model, &manifest.model)?;
-    same("version", version, &manifest.version)?;
+    let manifest = read(record.identity, (model, version), &bytes)?;
     let digest = sha256(&bytes);
     if let Some(info) = state.db.release(namespace, model, version).await? {
         if info.manifest == digest {
@@ -58,27 +55,15 @@ pub async fn put(
         }
     }
     check_counter(state, namespace, &manifest).await?;
-    let references = references(&manifest);
-    check_blobs(&state.db.linked_blobs(namespace, &references).await?, &manifest)?;
+    let candidate = NewCandidate {
+        created: now,
+        ..with_blobs(state, namespace, &manifest, &bytes).await?
+    };
 
     // P1
     state.blobs.put_object(&digest, bytes.clone()).await?;
     state.steps.done(Step::P1)?;
     // P2
-    let candidate = NewCandidate {
-        namespace: namespace.clone(),
-        model: model.clone(),
-        version: version.clone(),
-        order: manifest.order,
-        manifest: NewBlob {
-            sha256: digest,
-            size: bytes.len() as u64,
-        },
-        size: manifest.size(),
-        files: manifest.files.len() as u64,
-        references,
-        created: now,
-    };
     let info = match state.db.put_candidate(candidate).await {
         Err(DatabaseError::BlobsMissing { missing }) => {
             return Err(PublishError::BlobsMissing {
@@ -90,6 +75,57 @@ pub async fn put(
     };
     state.steps.done(Step::P2)?;
     Ok(Put { info, changed: true })
+}
+
+/// A release as its manifest describes it, all of whose blobs are here.
+///
+/// # Errors
+/// As [`put`].
+pub(super) async fn examine(
+    state: &AppState,
+    namespace: &NamespaceName,
+    identity: Sha256Digest,
+    release: (&ModelName, &VersionName),
+    bytes: &[u8],
+) -> Result<NewCandidate, PublishError> {
+    let manifest = read(identity, release, bytes)?;
+    with_blobs(state, namespace, &manifest, bytes).await
+}
+
+fn read(
+    identity: Sha256Digest,
+    (model, version): (&ModelName, &VersionName),
+    bytes: &[u8],
+) -> Result<ReleaseManifest, PublishError> {
+    let manifest = ReleaseManifest::parse(bytes)?;
+    same("namespace", &identity, &manifest.namespace)?;
+    same("model", model, &manifest.model)?;
+    same("version", version, &manifest.version)?;
+    Ok(manifest)
+}
+
+async fn with_blobs(
+    state: &AppState,
+    namespace: &NamespaceName,
+    manifest: &ReleaseManifest,
+    bytes: &[u8],
+) -> Result<NewCandidate, PublishError> {
+    let references = references(manifest);
+    check_blobs(&state.db.linked_blobs(namespace, &references).await?, manifest)?;
+    Ok(NewCandidate {
+        namespace: namespace.clone(),
+        model: manifest.model.clone(),
+        version: manifest.version.clone(),
+        order: manifest.order,
+        manifest: NewBlob {
+            sha256: sha256(bytes),
+            size: bytes.len() as u64,
+        },
+        size: manifest.size(),
+        files: manifest.files.len() as u64,
+        references,
+        created: Timestamp::UNIX_EPOCH,
+    })
 }
 
 fn same<T: PartialEq + ToString>(what: &str, expected: &T, found: &T) -> Result<(), PublishError> {

@@ -1,5 +1,6 @@
 //! Creating a namespace from metadata that its authority signed: P3 on a namespace that does not exist yet.
 
+use assay_authority::metadata::FileMeta;
 use assay_schema::NamespaceName;
 use assay_schema::api::{CreateNamespace, NamespaceInfo, OnlineKeys};
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use super::decide::{self, BadPublication, TARGETS};
 use super::error::PublishError;
 use super::judge::{Held, TopLevel};
 use super::online::{self, Lifetimes, OnlineError, OnlineSigner, new_metadata};
-use super::{first, trust};
+use super::{first, import, trust};
 use crate::metadata::{sha256, utf8, version_and_expiry};
 use crate::persistence::{DatabaseError, NamespaceRecord, NewNamespace};
 use crate::state::AppState;
@@ -66,6 +67,9 @@ pub async fn create(
     request: CreateNamespace,
     now: Timestamp,
 ) -> Result<Created, PublishError> {
+    if !request.later_roots.is_empty() || !request.roles.is_empty() {
+        return import::import(state, name, request, now).await;
+    }
     if let Some(record) = state.db.namespace(name).await? {
         return same_again(state, record, &request).await;
     }
@@ -97,7 +101,8 @@ pub async fn create(
         &stored,
         Lifetimes::from(&state.config.signing),
     )?;
-    let online = signer.first(&request.targets, now)?;
+    let files = [(TARGETS, FileMeta::of(1, request.targets.as_bytes()))];
+    let online = signer.first(files, now)?;
     let snapshot = online
         .snapshot
         .as_ref()
@@ -135,6 +140,7 @@ pub async fn create(
             .chain([online.timestamp])
             .collect(),
         blobs: blobs.iter().map(trust::TrustBlob::row).collect(),
+        releases: Vec::new(),
     };
     // P3
     let record = match state.db.create_namespace(new).await {

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 use assay_schema::api::{
     CreateNamespace, NamespaceInfo, OnlineKeys, Publication, Published, ReleaseInfo, Scope,
 };
-use assay_schema::limits::{MAX_MANIFEST, MAX_PUBLICATION};
+use assay_schema::limits::{MAX_CREATION, MAX_MANIFEST, MAX_PUBLICATION};
 use assay_schema::problem::Problem;
 use assay_schema::{ModelName, NamespaceName, VersionName};
 use serde::Deserialize;
@@ -63,6 +63,9 @@ pub struct KeysQuery {
 ///
 /// From its first root, which lists exactly the registry's keys for the online roles, and its first targets. The device's own
 /// verifier judges the outcome before it is visible. Scope `admin`.
+///
+/// A namespace that moves here from another registry brings all its roots and roles along; its last root lists this registry's keys.
+/// What its releases name was uploaded before, which the scope `admin` permits once the keys were asked for.
 #[utoipa::path(
     put,
     path = "/v1/namespaces/{namespace}",
@@ -88,7 +91,7 @@ pub async fn create_namespace(
 ) -> ApiResult {
     let namespace: NamespaceName = path.into_inner().parse()?;
     caller.require(Scope::Admin, Some(&namespace))?;
-    let request: CreateNamespace = body::json(&state, payload, MAX_PUBLICATION).await?;
+    let request: CreateNamespace = body::json(&state, payload, MAX_CREATION).await?;
     let created = create::create(&state, &namespace, request, state.clock.now()).await?;
     Ok(created_or_ok(created.new).json(created.info))
 }

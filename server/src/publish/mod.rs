@@ -5,7 +5,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`create`], [`first`] | a namespace's beginning |
+//! | [`create`], [`first`], [`import`] | a namespace's beginning, new or with all that it was on another registry |
 //! | [`candidate`] | releases that nothing lists yet |
 //! | [`commit`], [`decide`], [`proposal`], [`judge`], [`trust`] | publications |
 //! | [`online`], [`resign`] | snapshot, timestamp and their keys |
@@ -17,6 +17,7 @@ pub mod decide;
 pub mod error;
 pub mod first;
 pub mod handlers;
+pub mod import;
 pub mod judge;
 pub mod online;
 pub mod proposal;

@@ -8,7 +8,6 @@ use assay_schema::api::OnlineKeys;
 use assay_schema::{NamespaceName, Sha256Digest};
 use jiff::{SignedDuration, Timestamp};
 
-use super::decide::TARGETS;
 use super::first::{self, BadRoot};
 use crate::config::SigningConfig;
 use crate::metadata::{RootFile, sha256};
@@ -190,12 +189,17 @@ impl OnlineSigner {
         })
     }
 
-    /// The first snapshot and timestamp, for these first targets.
+    /// The first snapshot and timestamp that these keys sign, of these roles.
     ///
     /// # Errors
     /// [`OnlineError::Metadata`].
-    pub fn first(&self, targets: &str, now: Timestamp) -> Result<OnlineFiles, OnlineError> {
-        let files = BTreeMap::from([(file_name(TARGETS), FileMeta::of(1, targets.as_bytes()))]);
+    pub fn first<'a>(
+        &self,
+        roles: impl IntoIterator<Item = (&'a str, FileMeta)>,
+        now: Timestamp,
+    ) -> Result<OnlineFiles, OnlineError> {
+        let files = roles.into_iter().map(|(role, meta)| (file_name(role), meta));
+        let files: BTreeMap<_, _> = files.collect();
         let snapshot = Snapshot::new(self.identity, 1, after(now, self.lifetimes.snapshot), &files)?;
         let snapshot = self.sign_snapshot(&snapshot)?;
         let meta = FileMeta::of(1, &snapshot.bytes);

@@ -105,6 +105,7 @@ mod tests {
             created: now,
             metadata: Vec::new(),
             blobs: Vec::new(),
+            releases: Vec::new(),
         };
         let name = state.db.create_namespace(new).await.unwrap().name;
         let bytes = Bytes::from_static(b"weights");

@@ -23,7 +23,7 @@ const OFFSET: &str = "Upload-Offset";
 /// `POST`: starts an upload, finds the one that was started, or says that the namespace has the blob.
 pub(super) async fn start(state: State, caller: Caller, path: Path<String>, payload: Payload) -> ApiResult {
     let namespace: NamespaceName = path.parse()?;
-    caller.publishes(&state, &namespace).await?;
+    caller.uploads(&state, &namespace).await?;
     let asked: StartUpload = body::json(&state, payload, MAX_JSON_BODY).await?;
     if asked.size > state.config.uploads.max_size {
         let detail = format!(
@@ -131,7 +131,7 @@ async fn finish_in_background(state: &AppState, lease: Lease, upload: UploadReco
 
 async fn find(state: &AppState, caller: &Caller, path: &(String, String)) -> ApiResult<UploadRecord> {
     let namespace: NamespaceName = path.0.parse()?;
-    caller.publishes(state, &namespace).await?;
+    caller.uploads(state, &namespace).await?;
     let found = if is_nonce(&path.1) {
         state.db.upload(&namespace, &path.1).await?
     } else {

@@ -26,6 +26,7 @@ pub async fn a_namespace_that_exists_is_refused(Fixture { db, .. }: Fixture) {
         created: at(9),
         metadata: vec![metadata("root", 2)],
         blobs: Vec::new(),
+        releases: Vec::new(),
     };
     assert!(matches!(
         db.create_namespace(again).await,

@@ -43,6 +43,7 @@ pub async fn namespace(db: &Database, text: &str, visibility: Visibility) -> Nam
             .map(|role| metadata(role, 1))
             .to_vec(),
         blobs: Vec::new(),
+        releases: Vec::new(),
     };
     db.create_namespace(new).await.unwrap().name
 }

@@ -145,7 +145,9 @@ impl Authority {
     pub fn creation(&self, roles: &[ModelRole]) -> CreateNamespace {
         CreateNamespace {
             root: self.root.clone(),
+            later_roots: Vec::new(),
             targets: self.targets(1, roles, &[]),
+            roles: BTreeMap::new(),
             blobs: Vec::new(),
             visibility: Visibility::Public,
         }

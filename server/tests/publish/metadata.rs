@@ -2,7 +2,7 @@
 
 use actix_web::http::Method;
 use assay_schema::api::{Published, ReleaseInfo, ReleaseState, Visibility};
-use assay_schema::limits::{MAX_MANIFEST, MAX_PUBLICATION};
+use assay_schema::limits::{MAX_CREATION, MAX_MANIFEST, MAX_PUBLICATION};
 use assay_schema::verdict::StageOutcome;
 use assay_schema::{ReleaseOrder, Stage};
 use base64::Engine;
@@ -437,7 +437,7 @@ async fn refuses_bodies_beyond_their_limits() {
     let token = registry.admin.clone();
     let cases = [
         (Method::POST, "/v1/namespaces/acme/metadata", MAX_PUBLICATION),
-        (Method::PUT, "/v1/namespaces/acme", MAX_PUBLICATION),
+        (Method::PUT, "/v1/namespaces/acme", MAX_CREATION),
         (
             Method::PUT,
             "/v1/namespaces/acme/models/minilm/releases/1.0.0",

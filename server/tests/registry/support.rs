@@ -101,6 +101,7 @@ impl Registry {
             created: Timestamp::now(),
             metadata: Vec::new(),
             blobs: Vec::new(),
+            releases: Vec::new(),
         };
         self.state().db.create_namespace(new).await.unwrap().name
     }
@@ -222,6 +223,7 @@ pub async fn logged_namespace(db: &Database, name: &str) {
         created: Timestamp::now(),
         metadata: metadata.to_vec(),
         blobs: Vec::new(),
+        releases: Vec::new(),
     };
     db.create_namespace(new).await.unwrap();
 }
