@@ -1,69 +1,11 @@
 //! The real process.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use assay_schema::api::UploadInfo;
 
+use super::process::{Process, server};
 use super::support::{MIB, Registry, config, open, sample, sha256};
-
-struct Process {
-    child: Child,
-    lines: Vec<String>,
-}
-
-impl Process {
-    /// Starts a registry on any free port and waits until it listens.
-    fn start(folder: &Path, configuration: &str) -> Self {
-        let file = folder.join("server.toml");
-        std::fs::write(&file, configuration).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_assay-server"))
-            .args(["--listen", "127.0.0.1:0", "--config"])
-            .arg(&file)
-            .arg("--data-dir")
-            .arg(folder.join("data"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = Vec::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            lines.push(line.unwrap());
-            if lines.last().unwrap().starts_with("listening on ") {
-                break;
-            }
-        }
-        Self { child, lines }
-    }
-
-    fn url(&self) -> &str {
-        self.lines.last().unwrap().strip_prefix("listening on ").unwrap()
-    }
-
-    fn token(&self) -> Option<&str> {
-        self.lines
-            .iter()
-            .find_map(|line| line.strip_prefix("admin token (shown once): "))
-    }
-
-    fn signal(&self, name: &str) {
-        assert!(
-            Command::new("kill")
-                .args([name, &self.child.id().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[tokio::test]
 async fn the_admin_token_is_shown_once_and_a_signal_stops_in_order() {
@@ -88,11 +30,6 @@ async fn the_admin_token_is_shown_once_and_a_signal_stops_in_order() {
         process.signal(signal);
         assert!(process.child.wait().unwrap().success());
     }
-}
-
-fn server(args: &[&str], data: &Path) -> std::process::Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_assay-server"));
-    command.args(args).arg("--data-dir").arg(data).output().unwrap()
 }
 
 #[tokio::test]

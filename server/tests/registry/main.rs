@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     unreachable_pub
 )]
 
@@ -12,7 +13,12 @@ mod answers;
 mod binary;
 mod dedup;
 mod faulty;
+mod follower;
 mod idle;
+mod log_crashes;
+#[path = "../contract/postgres.rs"]
+mod postgres;
+mod process;
 mod raw;
 mod refusals;
 mod resume;
