@@ -312,6 +312,9 @@ pub struct LogInfo {
     pub origin: String,
     /// Its key as a C2SP verifier key, for `trust/log.json`.
     pub key: String,
+    /// The key that will take its place: until then checkpoints carry the signatures of both. New documents should name this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_key: Option<String>,
     /// The size of the newest published checkpoint, which `/log/checkpoint` shows.
     pub size: u64,
     /// The witnesses that the registry asks for cosignatures.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-pub use line::{Command, Line, Options};
+pub use line::{Command, Line, LogKeyCommand, Options};
 pub use transparency::{TransparencyConfig, WitnessConfig};
 
 /// Text that no log and no `Debug` shows.

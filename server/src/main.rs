@@ -31,6 +31,7 @@ async fn started(line: Line) -> Result<(), RunError> {
     match line.command {
         None => run::serve(config).await,
         Some(Command::Token { label }) => run::admin_token(config, label).await,
+        Some(Command::LogKey(command)) => run::log_key(config, &command).await,
     }
 }
 

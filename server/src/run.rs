@@ -13,7 +13,7 @@ use actix_web::{App, HttpServer};
 use assay_schema::api::NewToken;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, LogKeyCommand};
 use crate::problem::{self, ApiError};
 use crate::rate::{self, Limits};
 use crate::state::{AppState, LOCK, StartError};
@@ -165,20 +165,47 @@ impl Running {
     }
 }
 
-/// Makes an admin token for a registry that does not run, and prints it as [`serve`] prints the first.
-///
-/// # Errors
-/// There is no registry in the data folder, or it runs; the label is no label; the database fails.
-pub async fn admin_token(config: Config, label: String) -> Result<(), RunError> {
+/// The parts of a registry that is there and does not run.
+async fn open_existing(config: Config) -> Result<AppState, RunError> {
     // A mistyped folder must not become a new registry.
     if !config.data_dir.join(LOCK).exists() {
         return Err(RunError::NoRegistry {
             folder: config.data_dir,
         });
     }
-    let state = AppState::open(config).await?;
+    Ok(AppState::open(config).await?)
+}
+
+/// Makes an admin token for a registry that does not run, and prints it as [`serve`] prints the first.
+///
+/// # Errors
+/// There is no registry in the data folder, or it runs; the label is no label; the database fails.
+pub async fn admin_token(config: Config, label: String) -> Result<(), RunError> {
+    let state = open_existing(config).await?;
     let token = auth::admin_token(&state, label).await?;
     show(&token)?;
+    Ok(())
+}
+
+/// A step of a change of the log's key, for a registry that does not run; prints the keys.
+///
+/// # Errors
+/// There is no registry in the data folder, or it runs; its log has not begun; there is no next key to go on with; a store fails.
+pub async fn log_key(config: Config, command: &LogKeyCommand) -> Result<(), RunError> {
+    let state = open_existing(config).await?;
+    let mut out = std::io::stdout().lock();
+    match command {
+        LogKeyCommand::Next => {
+            let next = log::rotate::next(&state).await?;
+            writeln!(out, "next log key: {next}")?;
+        }
+        LogKeyCommand::Retire => {
+            let changed = log::rotate::retire(&state).await?;
+            writeln!(out, "retired log key: {}", changed.retired)?;
+            writeln!(out, "log key: {}", changed.present)?;
+        }
+    }
+    out.flush()?;
     Ok(())
 }
 

@@ -42,6 +42,10 @@ pub enum Step {
     N2,
     /// Insert a namespace's online keys.
     N3,
+    /// Insert the log's next key.
+    N4,
+    /// The log's next key takes the place of the present one.
+    N5,
 }
 
 impl Step {
@@ -55,6 +59,8 @@ impl Step {
     pub const WITNESS: [Self; 1] = [Self::L5];
     /// The steps that stand by themselves.
     pub const ADMINISTER: [Self; 3] = [Self::N1, Self::N2, Self::N3];
+    /// The steps of a change of the log's key in order.
+    pub const LOG_KEY: [Self; 2] = [Self::N4, Self::N5];
 
     /// What the step writes.
     pub const fn writes(self) -> Writes {
@@ -69,7 +75,9 @@ impl Step {
             | Self::L5
             | Self::N1
             | Self::N2
-            | Self::N3 => Writes::Transaction,
+            | Self::N3
+            | Self::N4
+            | Self::N5 => Writes::Transaction,
             Self::U2 | Self::U4 | Self::P1 | Self::L2 | Self::L3 => Writes::Object,
             Self::U6 => Writes::Deletion,
         }

@@ -152,7 +152,8 @@ impl Publisher {
         let offered = if terms.log { registry.log()? } else { None };
         let log = offered.map(|log| LogTrust {
             v: log::VERSION,
-            log: log.key,
+            // While the log's key is being changed both sign; the next one still will when the present one no longer does.
+            log: log.next_key.unwrap_or(log.key),
             witnesses: Vec::new(),
             threshold: 0,
         });

@@ -103,6 +103,7 @@ impl Logged {
                 let info = LogInfo {
                     origin: log.key.name().to_string(),
                     key: log.key.to_string(),
+                    next_key: None,
                     size: log.head().size,
                     witnesses: Vec::new(),
                 };

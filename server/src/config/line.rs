@@ -29,6 +29,21 @@ pub enum Command {
         #[arg(default_value = "admin, made beside the registry")]
         label: String,
     },
+    /// Change the key of the transparency log, in two steps, and end
+    ///
+    /// Whoever may read and write the data folder, the database and the sealing key may do this. The registry must not run meanwhile;
+    /// others on the same database may.
+    #[command(subcommand, after_help = LOG_KEY)]
+    LogKey(LogKeyCommand),
+}
+
+/// A step of a change of the log's key.
+#[derive(Debug, Clone, Subcommand)]
+pub enum LogKeyCommand {
+    /// Make the next key: from now on checkpoints carry the signatures of both; asking again shows the same key
+    Next,
+    /// Let the next key take the place of the present one, whose private half is deleted: from now on only the next one signs
+    Retire,
 }
 
 /// Options that every command takes.
@@ -63,9 +78,17 @@ pub struct Options {
     pub storage_url: Option<String>,
 }
 
+const LOG_KEY: &str = "A change takes as long as the slowest device:
+  1. assay-server log-key next
+  2. every authority names the next key in its trust/log.json, and every witness and monitor adds it
+  3. every device has taken that in: one that knows the present key only refuses what comes behind step 4
+  4. assay-server log-key retire
+If the present key was stolen, do not wait long: a thief signs other histories until the authorities no longer name it.";
+
 const EXAMPLES: &str = "Examples:
   assay-server
   assay-server --listen 0.0.0.0:8750 --data-dir /var/lib/assay
   assay-server --config /etc/assay/server.toml
   assay-server token --data-dir /var/lib/assay
+  assay-server log-key next --data-dir /var/lib/assay
   AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... assay-server --storage-url s3://models/assay";

@@ -189,7 +189,7 @@ async fn request(state: &AppState, old: u64, size: u64) -> Result<(LogRecord, Ad
             prove(state, head, plan).await?
         }
     };
-    let checkpoint = LogKey::open(state, &record)?.checkpoint(head)?;
+    let checkpoint = LogKey::open(state, &record).await?.checkpoint(head)?;
     let request = AddCheckpoint::new(old, hashes, checkpoint)?;
     Ok((record, request))
 }

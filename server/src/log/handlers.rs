@@ -67,6 +67,7 @@ pub async fn info(state: State) -> ApiResult<Json<LogInfo>> {
     Ok(Json(LogInfo {
         origin: key.name().to_string(),
         key: key.to_string(),
+        next_key: state.db.next_log_key().await?.map(|next| next.key),
         size: record.published,
         witnesses,
     }))

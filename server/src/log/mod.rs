@@ -3,7 +3,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`key`] | the log's key and what it signs |
+//! | [`key`] | the log's keys and what they sign |
+//! | [`rotate`] | the next key, and the end of the present one |
 //! | [`sequence`] | places, tiles, checkpoint: the durable steps L1 to L4 |
 //! | [`witnessing`] | who the witnesses are, how they fare, and for which size they are asked |
 //! | [`ask`] | one request to a witness and what its answer means |
@@ -19,6 +20,7 @@ pub mod cosign;
 pub mod handlers;
 pub mod key;
 pub mod prove;
+pub mod rotate;
 pub mod sequence;
 pub mod witnessing;
 
@@ -113,6 +115,18 @@ pub enum LogError {
         expected: String,
         /// What the entries give.
         found: String,
+    },
+    /// A key to change, and no log.
+    #[error("expected a log, found none; start the registry once, which begins it")]
+    NotBegun,
+    /// A key to retire, and none to take its place.
+    #[error(
+        "expected a next key beside {present}, found none; make it with `assay-server log-key next`, and retire the present one when \
+         the authorities name the next"
+    )]
+    NoNextKey {
+        /// The present key.
+        present: String,
     },
     /// The configuration names another log than the database holds.
     #[error(

@@ -58,9 +58,7 @@ pub async fn prepare(state: &AppState) -> Result<(), LogError> {
 
 /// What was published must be a part of what the database holds: else it was restored from an old backup.
 async fn refuse_behind(state: &AppState, record: &LogRecord, bytes: &[u8]) -> Result<(), LogError> {
-    let signed = SignedCheckpoint::parse(bytes)?;
-    let policy = LogPolicy::new(public(record)?, None)?;
-    let published = policy.verify(&signed)?.head();
+    let published = published(state, record, &SignedCheckpoint::parse(bytes)?).await?;
     if published.size > record.head.size {
         return Err(LogError::Behind {
             expected: published.size,
@@ -76,6 +74,25 @@ async fn refuse_behind(state: &AppState, record: &LogRecord, bytes: &[u8]) -> Re
             found: other.map_or_else(|| "not there".to_owned(), |head| head.root.to_string()),
         }),
     }
+}
+
+/// What a stored checkpoint states, under the log's key, its next one, or one that it had when the checkpoint was made.
+async fn published(
+    state: &AppState,
+    record: &LogRecord,
+    signed: &SignedCheckpoint,
+) -> Result<TreeHead, LogError> {
+    let present = LogPolicy::new(public(record)?, None)?.verify(signed);
+    let next = state.db.next_log_key().await?.map(|next| next.key);
+    let others = state.db.retired_log_keys().await?.into_iter().chain(next);
+    let mut judged = present;
+    for key in others {
+        if judged.is_ok() {
+            break;
+        }
+        judged = LogPolicy::new(key.parse()?, None)?.verify(signed).or(judged);
+    }
+    Ok(judged?.head())
 }
 
 /// Integrates periodically, until the registry stops.
@@ -195,7 +212,7 @@ async fn put(state: &AppState, resource: &impl std::fmt::Display, bytes: Vec<u8>
 
 /// Signs a committed head and puts the checkpoint.
 async fn put_checkpoint(state: &AppState, record: &LogRecord, head: TreeHead) -> Result<(), LogError> {
-    let signed = LogKey::open(state, record)?.checkpoint(head)?;
+    let signed = LogKey::open(state, record).await?.checkpoint(head)?;
     let bytes = Bytes::from(signed.to_string());
     Ok(state.blobs.put_checkpoint(CHECKPOINT, bytes).await?)
 }

@@ -22,7 +22,7 @@ use super::types::NewMetadata;
 type Result<T> = std::result::Result<T, DatabaseError>;
 
 /// The key of the one row of `log_state`.
-const LOG: &str = "log";
+pub(super) const LOG: &str = "log";
 
 /// The log's one row.
 #[derive(Clone, PartialEq, Eq)]

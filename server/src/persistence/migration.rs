@@ -12,6 +12,7 @@ impl MigratorTrait for Migrator {
             Box::new(FirstTables),
             Box::new(LogTables),
             Box::new(WitnessTables),
+            Box::new(LogKeyTables),
         ]
     }
 }
@@ -342,5 +343,34 @@ impl MigrationTrait for WitnessTables {
             .col(Alias::new("key"))
             .col(Alias::new("size"));
         manager.create_index(index).await
+    }
+}
+
+struct LogKeyTables;
+
+impl MigrationName for LogKeyTables {
+    fn name(&self) -> &'static str {
+        "m0004_log_key_tables"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for LogKeyTables {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let c = Columns {
+            postgres: manager.get_database_backend() == sea_orm::DbBackend::Postgres,
+        };
+        let next = table(
+            "log_next_key",
+            vec![c.name("name"), c.name("key"), c.bytes("sealed")],
+            &["name"],
+        );
+        let retired = table(
+            "log_retired_keys",
+            vec![c.name("key"), c.integer("retired")],
+            &["key"],
+        );
+        manager.create_table(next).await?;
+        manager.create_table(retired).await
     }
 }

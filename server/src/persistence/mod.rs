@@ -14,6 +14,7 @@
 //! | `uploads` | uploads from their first row to their blob |
 //! | `tokens` | API tokens |
 //! | `log` | entries of the transparency log, its tree and batches |
+//! | `log_keys` | its next key, and those that it had |
 //! | `cosignatures` | what witnesses cosigned of it |
 //!
 //! SQLite has one writing connection, whose transactions begin IMMEDIATE, and a few reading ones (WAL). No transaction stays
@@ -26,6 +27,7 @@ mod cosignatures;
 mod entity;
 mod error;
 mod log;
+mod log_keys;
 mod lookups;
 mod migration;
 mod namespaces;
@@ -40,6 +42,7 @@ pub use connection::{Database, WriteCount};
 pub use cosignatures::Cosignature;
 pub use error::DatabaseError;
 pub use log::{LogPlace, LogRecord};
+pub use log_keys::NextLogKey;
 pub use tokens::{NewTokenRecord, TokenRecord};
 pub use types::*;
 pub use uploads::Finished;

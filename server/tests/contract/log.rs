@@ -78,6 +78,38 @@ pub async fn a_place_is_given_once_and_on_the_present_head_only(Fixture { db, ..
     }
 }
 
+pub async fn a_log_key_is_changed_once(Fixture { db, .. }: Fixture) {
+    db.create_log("first".into(), vec![1]).await.unwrap();
+    assert_eq!(db.next_log_key().await.unwrap(), None);
+    let made = db.add_next_log_key("second".into(), vec![2]).await.unwrap();
+    let again = db.add_next_log_key("third".into(), vec![3]).await.unwrap();
+    assert_eq!(again, made, "the first next key wins");
+    let mut other = made.clone();
+    other.key = "third".into();
+    for (present, next) in [("other", made.clone()), ("first", other)] {
+        let refused = db.retire_log_key(present, next, at(1)).await;
+        assert!(
+            matches!(refused, Err(DatabaseError::Missing { .. })),
+            "{refused:?}"
+        );
+    }
+    let state = db.log_state().await.unwrap().unwrap();
+    assert_eq!(
+        (state.key.as_str(), state.sealed),
+        ("first", vec![1]),
+        "all or nothing"
+    );
+    db.retire_log_key("first", made.clone(), at(1)).await.unwrap();
+    let refused = db.retire_log_key("first", made, at(2)).await;
+    assert!(matches!(refused, Err(DatabaseError::Missing { .. })));
+    let state = db.log_state().await.unwrap().unwrap();
+    assert_eq!((state.key.as_str(), state.sealed), ("second", vec![2]));
+    assert_eq!(db.next_log_key().await.unwrap(), None);
+    let next = db.add_next_log_key("third".into(), vec![3]).await.unwrap();
+    db.retire_log_key("second", next, at(2)).await.unwrap();
+    assert_eq!(db.retired_log_keys().await.unwrap(), ["second", "first"]);
+}
+
 pub async fn three_sequencers_at_once_make_one_history(Fixture { db, url }: Fixture) {
     let folder = tempfile::tempdir().unwrap();
     let config = Config::in_folder(folder.path()).unwrap();

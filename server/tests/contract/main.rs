@@ -88,6 +88,7 @@ suite! {
     lookups::a_roles_history_is_newest_first,
     log::roots_and_snapshots_wait_for_a_place,
     log::a_place_is_given_once_and_on_the_present_head_only,
+    log::a_log_key_is_changed_once,
     log::three_sequencers_at_once_make_one_history,
     cosignatures::the_first_cosignature_of_a_size_and_key_stays,
     cosignatures::cosigned_sizes_are_found_by_witness_and_in_order,

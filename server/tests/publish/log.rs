@@ -297,7 +297,9 @@ async fn refuses_to_start_behind_the_published_checkpoint() {
 
     // The database of an hour ago: one entry fewer than what was published.
     let (old, now) = (registry.state.db.log_state().await.unwrap().unwrap(), registry);
-    let key = assay_server::log::key::LogKey::open(&now.state, &old).unwrap();
+    let key = assay_server::log::key::LogKey::open(&now.state, &old)
+        .await
+        .unwrap();
     for (size, root) in [
         (old.head.size + 1, old.head.root),
         (old.head.size, TreeHead::EMPTY.root),

@@ -12,6 +12,7 @@ mod blobs;
 mod check;
 mod listing;
 mod log;
+mod log_keys;
 mod metadata;
 mod namespace;
 mod openapi;

@@ -382,7 +382,9 @@ async fn refuses_to_start_behind_a_stored_checkpoint_with_cosignatures() {
         .unwrap();
     prepare(state).await.expect("it is the database's own");
     let record = state.db.log_state().await.unwrap().unwrap();
-    let key = assay_server::log::key::LogKey::open(state, &record).unwrap();
+    let key = assay_server::log::key::LogKey::open(state, &record)
+        .await
+        .unwrap();
     let mut beyond = key
         .checkpoint(TreeHead {
             size: record.head.size + 1,

@@ -10,7 +10,7 @@ use assay_server::persistence::Database;
 
 use super::follower::{Follower, log_info};
 use super::postgres::Cluster;
-use super::process::Process;
+use super::process::{Process, server};
 use super::support::{eventually, logged_namespace, sha256};
 use super::witness::{Manner, Witness};
 
@@ -230,6 +230,56 @@ async fn three_sequencers_on_postgres_killed_again_and_again_make_one_history() 
     let configurations = [common.clone(), common.clone(), common];
     killed_again_and_again(&url, &configurations, &folders, &witness).await;
     cluster.drop_database(&url).await;
+}
+
+/// The command that changes the log's key ends behind each of its steps; asked again, it goes on.
+#[cfg(feature = "crash-points")]
+#[tokio::test]
+async fn a_change_of_the_logs_key_killed_behind_any_step_goes_on() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let good = configuration(&[]);
+    let process = Process::start(folder.path(), &good);
+    let before = log_info(process.url()).await;
+    let busy = server(&["log-key", "next"], &data);
+    assert!(String::from_utf8_lossy(&busy.stderr).contains("found another registry"));
+    drop(process);
+    let none = server(&["log-key", "retire"], &data);
+    assert!(
+        String::from_utf8_lossy(&none.stderr).contains("log-key next"),
+        "{none:?}"
+    );
+
+    for (step, command) in [("N4", "next"), ("N5", "retire")] {
+        let bad = folder.path().join("bad.toml");
+        std::fs::write(&bad, format!("[testing]\nstop_after = '{step}'\n")).unwrap();
+        let died = server(&["log-key", command, "--config", bad.to_str().unwrap()], &data);
+        assert!(!died.status.success() && died.stdout.is_empty(), "{died:?}");
+    }
+    // Behind its step the change was done; the first command shows the next change's key.
+    let shown = server(&["log-key", "next"], &data);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let process = Process::start(folder.path(), &good);
+    let now = log_info(process.url()).await;
+    assert_eq!(
+        shown.trim_end(),
+        format!("next log key: {}", now.next_key.unwrap())
+    );
+    assert!(now.key != before.key && now.origin == before.origin);
+    drop(process);
+    let shown = String::from_utf8(server(&["log-key", "retire"], &data).stdout).unwrap();
+    assert!(
+        shown.starts_with(&format!("retired log key: {}\nlog key: ", now.key)),
+        "{shown}"
+    );
+    let process = Process::start(folder.path(), &good);
+    let mut follower = Follower::of(process.url()).await;
+    let db = Database::connect(&sqlite(folder.path())).await.unwrap();
+    logged_namespace(&db, "acme").await;
+    published(&db, 2).await;
+    assert_eq!(follower.read(process.url()).await.len(), 2);
+    db.close().await.unwrap();
 }
 
 fn copy(from: &Path, to: &Path) {
