@@ -138,6 +138,19 @@ pub(super) fn refresh(
     })
 }
 
+/// A blob of the namespace, by its digest; `None` if the registry has none of this length.
+pub(super) fn blob(
+    record: &NamespaceRecord,
+    transport: &dyn Transport,
+    sha256: &Sha256Digest,
+    length: u64,
+) -> Result<Option<Vec<u8>>, PublishError> {
+    match transport.get(&paths::blob(&record.name, sha256), length, None)? {
+        Fetched::Found { bytes, .. } if crate::sha256(&bytes) == *sha256 => Ok(Some(bytes)),
+        Fetched::Found { .. } | Fetched::Missing | Fetched::NotModified => Ok(None),
+    }
+}
+
 /// The bytes of a release's manifest, by the digest that its role signed.
 pub(super) fn manifest(
     record: &NamespaceRecord,

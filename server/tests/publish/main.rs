@@ -15,6 +15,7 @@ mod log;
 mod metadata;
 mod namespace;
 mod openapi;
+mod proposals;
 mod rebase;
 mod resign;
 mod rooms;
