@@ -228,6 +228,11 @@ fn review(
     for line in &changes {
         complain(line);
     }
+    for (role, keys) in review.signers() {
+        for key in keys {
+            complain(&format!("{role}: signed by key {key}"));
+        }
+    }
     if !args.yes {
         ask()?;
     }
