@@ -292,7 +292,8 @@ fn the_second_publisher_publishes_what_it_computed_itself() {
 
 #[test]
 fn a_proposal_other_than_its_id_names_is_refused() {
-    let cases: [(&str, fn(&mut Publication)); 7] = [
+    type Case = (&'static str, fn(&mut Publication));
+    let cases: [Case; 7] = [
         ("digest", |p| {
             edit(p, ROLE, |s| {
                 s["targets"][PATH]["hashes"]["sha256"] = json!("00".repeat(32));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use assay_schema::{ModelRef, NamespaceName, ReleaseRef, Sha256Digest};
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{ArgGroup, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use super::shared::{AuthorityArgs, RegistryArgs, TokenArgs};
 
@@ -176,20 +176,48 @@ pub(crate) struct Approve {
     pub(crate) sign: SignArgs,
 }
 
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
-#[command(after_help = "\
+/// `assay proposals NS`, or a subcommand. Written by hand: clap derives no choice between arguments and subcommands where the
+/// arguments are required.
+#[derive(Debug)]
+pub(crate) enum Proposals {
+    List(ProposalList),
+    Of(ProposalCommand),
+}
+
+const PROPOSALS_HELP: &str = "\
 Who signed is verified here, whatever the registry says. The token needs the scope publish.
 
 Examples:
   assay proposals acme
   assay proposals show acme 3f9c01d2
-  assay proposals withdraw acme 3f9c01d2")]
-pub(crate) struct Proposals {
-    #[command(subcommand)]
-    pub(crate) command: Option<ProposalCommand>,
-    #[command(flatten)]
-    pub(crate) list: Option<ProposalList>,
+  assay proposals withdraw acme 3f9c01d2";
+
+impl Args for Proposals {
+    fn augment_args(command: Command) -> Command {
+        ProposalCommand::augment_subcommands(ProposalList::augment_args(command))
+            .args_conflicts_with_subcommands(true)
+            .subcommand_required(false)
+            .arg_required_else_help(true)
+            .after_help(PROPOSALS_HELP)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Proposals {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match matches.subcommand_name() {
+            Some(_) => ProposalCommand::from_arg_matches(matches).map(Self::Of),
+            None => ProposalList::from_arg_matches(matches).map(Self::List),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 #[derive(Debug, Subcommand)]

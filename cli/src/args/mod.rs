@@ -226,14 +226,14 @@ mod tests {
 
     #[test]
     fn proposals_are_listed_by_namespace_and_shown_by_id() {
-        let Ok(Command::Proposals(listed)) = parse("assay proposals acme") else {
+        let Ok(Command::Proposals(listed)) = parse("assay proposals acme --authority a") else {
             panic!("not a list");
         };
-        assert!(listed.command.is_none() && listed.list.is_some_and(|l| l.namespace.as_str() == "acme"));
-        let Ok(Command::Proposals(shown)) = parse("assay proposals show acme 3f9c01d2") else {
+        assert!(matches!(listed, Proposals::List(list) if list.namespace.as_str() == "acme"));
+        let Ok(Command::Proposals(shown)) = parse("assay proposals show acme 3f9c01d2 --authority a") else {
             panic!("not one");
         };
-        assert!(matches!(shown.command, Some(ProposalCommand::Show(of)) if of.id == "3f9c01d2"));
+        assert!(matches!(shown, Proposals::Of(ProposalCommand::Show(of)) if of.id == "3f9c01d2"));
         assert!(parse("assay proposals").is_err());
     }
 

@@ -13,12 +13,10 @@ use crate::output::{Answer, columns};
 use crate::verdict::printable;
 
 pub(super) fn run(context: &Context, args: &Proposals) -> Result<Answer, Failure> {
-    match (&args.command, &args.list) {
-        (Some(ProposalCommand::Show(of)), _) => show(context, of),
-        (Some(ProposalCommand::Withdraw(of)), _) => withdraw(context, of),
-        (None, Some(args)) => list(context, args),
-        // clap asks for one of them.
-        (None, None) => Ok(Answer::new(json!({"proposals": []}), "")),
+    match args {
+        Proposals::List(args) => list(context, args),
+        Proposals::Of(ProposalCommand::Show(of)) => show(context, of),
+        Proposals::Of(ProposalCommand::Withdraw(of)) => withdraw(context, of),
     }
 }
 

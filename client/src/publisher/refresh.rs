@@ -11,7 +11,7 @@ use assay_verifier::Pin;
 use jiff::Timestamp;
 
 use super::{AuthorityFolder, NamespaceRecord, PublishError};
-use crate::transport::{Fetched, Transport, paths};
+use crate::transport::{Fetched, Transport, TransportError, paths};
 
 /// Verified metadata of a namespace: the exact files that a new signature builds on.
 pub(super) struct Current {
@@ -145,9 +145,10 @@ pub(super) fn blob(
     sha256: &Sha256Digest,
     length: u64,
 ) -> Result<Option<Vec<u8>>, PublishError> {
-    match transport.get(&paths::blob(&record.name, sha256), length, None)? {
-        Fetched::Found { bytes, .. } if crate::sha256(&bytes) == *sha256 => Ok(Some(bytes)),
-        Fetched::Found { .. } | Fetched::Missing | Fetched::NotModified => Ok(None),
+    match transport.get(&paths::blob(&record.name, sha256), length, None) {
+        Ok(Fetched::Found { bytes, .. }) if crate::sha256(&bytes) == *sha256 => Ok(Some(bytes)),
+        Ok(_) | Err(TransportError::TooLong { .. }) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 
