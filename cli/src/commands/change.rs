@@ -215,7 +215,7 @@ pub(super) fn decide(publisher: &Publisher, proposal: Proposal, args: &SignArgs)
 
 /// Reviews, shows, asks, signs. `file` is where the proposal came from, if not from the registry; `folder` holds the files of the
 /// release that it proposes.
-fn review(
+pub(super) fn review(
     publisher: &Publisher,
     proposal: Proposal,
     args: &SignArgs,
