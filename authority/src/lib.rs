@@ -10,6 +10,7 @@
 //! | [`metadata`] | root, targets, snapshot and timestamp: made, read back, edited, signed |
 //! | [`namespace`] | the first metadata of a namespace |
 //! | [`release`] | file digests, release manifests, publications |
+//! | [`proposal`] | publications that some of their signers have not signed yet |
 //! | [`token`] | keys that are kept in a token (PKCS#11): traits and refusals |
 //! | [`oms`] | OpenSSF Model Signing v1.0 signatures by key |
 #![cfg_attr(
@@ -26,6 +27,7 @@ pub mod key;
 pub mod metadata;
 pub mod namespace;
 pub mod oms;
+pub mod proposal;
 pub mod public;
 pub mod release;
 pub mod token;

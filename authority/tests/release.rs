@@ -95,6 +95,7 @@ impl World {
                 signers: &signers,
                 delegation: &delegation,
             }),
+            proposal: false,
             now: now(),
         })
     }

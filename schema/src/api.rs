@@ -13,6 +13,10 @@
 //! | `GET /v1/namespaces/{ns}/models/{model}/releases/{version}` | - | [`ReleaseInfo`] |
 //! | `GET /v1/namespaces/{ns}/models/{model}/check?root=N[&version=V]` | - | [`CheckBundle`](crate::CheckBundle) |
 //! | `POST /v1/namespaces/{ns}/metadata` | [`Publication`] | [`Published`] |
+//! | `POST /v1/namespaces/{ns}/proposals` | [`Publication`] | [`ProposalDetail`] |
+//! | `GET /v1/namespaces/{ns}/proposals` | - | [`Page`] of [`ProposalInfo`] |
+//! | `GET`, `DELETE /v1/namespaces/{ns}/proposals/{id}` | - | [`ProposalDetail`], 204 |
+//! | `POST /v1/namespaces/{ns}/proposals/{id}/signatures` | [`AddSignatures`] | [`ProposalDetail`] |
 //! | `POST /v1/namespaces/{ns}/uploads` | [`StartUpload`] | [`UploadInfo`] |
 //! | `HEAD`, `GET /v1/namespaces/{ns}/uploads/{id}` | - | [`UploadInfo`], `Upload-Offset` |
 //! | `PATCH /v1/namespaces/{ns}/uploads/{id}` | bytes, with `Upload-Offset` | [`UploadInfo`], `Upload-Offset` |
@@ -23,6 +27,10 @@
 //! | `GET /tuf/{ns}/metadata/{file}`, `GET /tuf/{ns}/targets/{path}` | - | TUF files, unmodified |
 //!
 //! Lists take `limit` (1 to 200) and `cursor` (from the page before).
+//!
+//! [`ProposalDetail`]: crate::proposal::ProposalDetail
+//! [`ProposalInfo`]: crate::proposal::ProposalInfo
+//! [`AddSignatures`]: crate::proposal::AddSignatures
 
 use std::collections::BTreeMap;
 

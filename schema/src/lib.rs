@@ -14,7 +14,7 @@
 //! | [`tuf`] | role names, target paths and the `x-assay` binding |
 //! | [`bundle`], [`difference`] | the check bundle, whole and as what a device lacks of it |
 //! | [`verdict`] | stages, outcomes, evidence |
-//! | [`api`], [`problem`] | bodies of the REST API, RFC 9457 problems |
+//! | [`api`], [`proposal`], [`problem`] | bodies of the REST API, RFC 9457 problems |
 
 pub mod api;
 pub mod bundle;
@@ -29,6 +29,7 @@ pub mod name;
 pub mod order;
 pub mod path;
 pub mod problem;
+pub mod proposal;
 pub mod signers;
 pub mod status;
 pub mod tuf;

@@ -52,6 +52,14 @@ pub const MAX_HELD: usize = 1 << 10;
 pub const MAX_JSON_BODY: u64 = 1 << 20;
 /// A metadata publication: two targets files and their JSON quoting.
 pub const MAX_PUBLICATION: u64 = 12 << 20;
+/// Proposals that a namespace keeps.
+pub const MAX_PROPOSALS: u32 = 32;
+/// A proposal as the API hands it out: its publication, and who signed.
+pub const MAX_PROPOSAL: u64 = MAX_PUBLICATION + (1 << 20);
+/// A list of proposals without their files.
+pub const MAX_PROPOSAL_LIST: u64 = 8 << 20;
+/// Signatures of one file.
+pub const MAX_SIGNATURES: usize = 64;
 /// A request that creates a namespace; one that moves here brings all its roots and roles along.
 pub const MAX_CREATION: u64 = 64 << 20;
 /// One `PATCH` of an upload.

@@ -60,6 +60,8 @@ kinds! {
     ReleaseExists = "urn:assay:problem:release-exists", 409, "The release exists with other content";
     /// Another publication came first.
     StaleParent = "urn:assay:problem:stale-parent", 409, "Another publication came first";
+    /// The namespace keeps as many proposals as it may.
+    TooManyProposals = "urn:assay:problem:too-many-proposals", 409, "Too many proposals";
     /// Someone else is writing to this upload.
     UploadBusy = "urn:assay:problem:upload-busy", 409, "The upload is being written to";
     /// `Upload-Offset` is not where the upload stands.

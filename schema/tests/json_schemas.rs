@@ -16,6 +16,7 @@ use assay_schema::api::{
 use assay_schema::bundle::{BundleDifference, LogPart};
 use assay_schema::log::LogTrust;
 use assay_schema::problem::Problem;
+use assay_schema::proposal::{AddSignatures, ProposalDetail, ProposalInfo};
 use assay_schema::signers::Signers;
 use assay_schema::status::Status;
 use assay_schema::{CheckBundle, ReleaseManifest, Verdict};
@@ -44,6 +45,9 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("search-page", schema_for!(Page<SearchHit>)),
         ("publication", schema_for!(Publication)),
         ("published", schema_for!(Published)),
+        ("proposal-detail", schema_for!(ProposalDetail)),
+        ("proposal-page", schema_for!(Page<ProposalInfo>)),
+        ("add-signatures", schema_for!(AddSignatures)),
         ("start-upload", schema_for!(StartUpload)),
         ("upload-info", schema_for!(UploadInfo)),
         ("create-token", schema_for!(CreateToken)),

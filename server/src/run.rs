@@ -120,6 +120,9 @@ fn background(state: &AppState, limits: Limits) {
                 if let Err(error) = store::sweep(&state, state.clock.now()).await {
                     tracing::warn!(%error, "sweeping failed; the next round goes on");
                 }
+                if let Err(error) = publish::collect::sweep(&state, state.clock.now()).await {
+                    tracing::warn!(%error, "sweeping proposals failed; the next round goes on");
+                }
             }
         },
     );

@@ -1,4 +1,4 @@
-//! The durable steps of upload, publish, log and administration, as `ARCHITECTURE.md` numbers them: a step that is not here may not write.
+//! The durable steps of upload, publish, collect, log and administration, as `ARCHITECTURE.md` numbers them: a step that is not here may not write.
 //!
 //! Each step is a function of its own that writes once and then calls [`Steps::done`]. A test stops there, or the process ends
 //! there, and the next request must go on from what was written.
@@ -26,6 +26,12 @@ pub enum Step {
     P2,
     /// New metadata, releases published.
     P3,
+    /// A proposal with the signatures that it came with.
+    C1,
+    /// Signatures of a proposal.
+    C2,
+    /// A proposal and its signatures go.
+    C3,
     /// Entries get their places in the log.
     L1,
     /// Put a tile or an entry bundle.
@@ -53,6 +59,8 @@ impl Step {
     pub const UPLOAD: [Self; 6] = [Self::U1, Self::U2, Self::U3, Self::U4, Self::U5, Self::U6];
     /// The steps of a publication in order.
     pub const PUBLISH: [Self; 3] = [Self::P1, Self::P2, Self::P3];
+    /// The steps of collecting signatures in order.
+    pub const COLLECT: [Self; 3] = [Self::C1, Self::C2, Self::C3];
     /// The steps of the log's sequencing in order.
     pub const LOG: [Self; 4] = [Self::L1, Self::L2, Self::L3, Self::L4];
     /// The step of each witness's loop, which runs beside the log's.
@@ -70,6 +78,9 @@ impl Step {
             | Self::U5
             | Self::P2
             | Self::P3
+            | Self::C1
+            | Self::C2
+            | Self::C3
             | Self::L1
             | Self::L4
             | Self::L5

@@ -92,7 +92,7 @@ impl RoleKeys {
     }
 
     /// Checks threshold and keys, and gives the keys by their points.
-    pub(super) fn check(&self, role: &str) -> Result<BTreeMap<PublicKey, String>, MetadataError> {
+    pub(crate) fn check(&self, role: &str) -> Result<BTreeMap<PublicKey, String>, MetadataError> {
         let mut points = BTreeMap::new();
         for key in &self.keys {
             let key_id = key_id(key)?;

@@ -9,7 +9,7 @@ use assay_schema::tuf::ModelRole;
 use jiff::Timestamp;
 
 use crate::key::SigningKey;
-use crate::metadata::{Delegation, MetadataError, Root, Target, Targets, TopRole, default_expiry};
+use crate::metadata::{Delegation, MetadataError, RoleKeys, Root, Target, Targets, TopRole, default_expiry};
 use crate::public::sha256;
 
 /// A release to publish, and the metadata that it goes into.
@@ -26,6 +26,8 @@ pub struct PublishRelease<'a> {
     /// Who may delegate the block, if they are at hand. Used only when nobody has delegated it; [`delegate_block`] changes a
     /// delegation that is there.
     pub authority: Option<Authority<'a>>,
+    /// Fewer than the thresholds may sign, at least one of each role that is at hand: others add theirs to the proposal.
+    pub proposal: bool,
     /// The time from which expiry counts.
     pub now: Timestamp,
 }
@@ -120,7 +122,7 @@ pub fn publish_release(request: &PublishRelease<'_>) -> Result<Option<Publicatio
         (None, Some(_), _) => return Err(PublishError::Undelegated { role: name }),
         (None, None, None) => return Err(PublishError::NotDelegated { role: name }),
         (None, None, Some(authority)) => {
-            let file = delegate_block(request.targets, &role, &authority, request.now)?;
+            let file = delegated(request.targets, &role, &authority, request.proposal, request.now)?;
             roles.insert(TopRole::Targets.as_str().to_owned(), file);
             authority.delegation.clone()
         }
@@ -157,7 +159,7 @@ pub fn publish_release(request: &PublishRelease<'_>) -> Result<Option<Publicatio
     )? {
         return Ok(None);
     }
-    delegation.keys.require(&name, request.publishers)?;
+    enough(&delegation.keys, &name, request.publishers, request.proposal)?;
     let signed = metadata.sign(request.publishers, Some(&delegation.keys))?;
     roles.insert(name, signed.publish(parent)?);
     Ok(Some(Publication { roles }))
@@ -174,10 +176,20 @@ pub fn delegate_block(
     authority: &Authority<'_>,
     now: Timestamp,
 ) -> Result<SignedRole, PublishError> {
+    delegated(targets, role, authority, false, now)
+}
+
+fn delegated(
+    targets: &[u8],
+    role: &ModelRole,
+    authority: &Authority<'_>,
+    proposal: bool,
+    now: Timestamp,
+) -> Result<SignedRole, PublishError> {
     let name = TopRole::Targets.as_str();
     let root = Root::read(authority.root)?;
     let keys = root.role(TopRole::Targets)?;
-    keys.require(name, authority.signers)?;
+    enough(&keys, name, authority.signers, proposal)?;
     let mut top = Targets::read(targets)?;
     same("role of the targets metadata", name, top.role())?;
     top.delegate(role, authority.delegation, &root)?;
@@ -185,6 +197,22 @@ pub fn delegate_block(
     Ok(top
         .sign(authority.signers, Some(&keys))?
         .publish(Some(sha256(targets)))?)
+}
+
+/// Whether these keys may sign: enough of them, or for a proposal any.
+fn enough(keys: &RoleKeys, role: &str, signers: &[&SigningKey], proposal: bool) -> Result<(), MetadataError> {
+    let needed = RoleKeys {
+        keys: keys.keys.clone(),
+        threshold: if proposal { 1 } else { keys.threshold },
+    };
+    match needed.require(role, signers) {
+        Err(MetadataError::NotEnough { role, found, .. }) => Err(MetadataError::NotEnough {
+            role,
+            threshold: keys.threshold,
+            found,
+        }),
+        done => done,
+    }
 }
 
 /// Lists the manifest; false if it was listed.

@@ -253,7 +253,8 @@ pub(crate) struct NamespaceList {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Publishing the same content again changes nothing and succeeds; other content under a published version is refused (exit code 7). \
-A publication that was interrupted goes on where it stopped. The token needs the scope publish.
+A publication that was interrupted goes on where it stopped. Where several publishers have to sign, the first leaves a proposal on \
+the registry, and the others run `assay approve`. The token needs the scope publish.
 
 Examples:
   assay publish ./minilm acme/minilm@1.0.0 --authority ./authority --token-file ./token

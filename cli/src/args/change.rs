@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use assay_schema::{ModelRef, NamespaceName, ReleaseRef, Sha256Digest};
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{ArgGroup, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use super::shared::{AuthorityArgs, RegistryArgs, TokenArgs};
 
@@ -83,19 +83,14 @@ pub(crate) struct StatusRevoke {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SignArgs {
     #[command(flatten)]
-    pub(crate) authority: AuthorityArgs,
-    /// The registry's address [default: the one that the namespace was created on]
-    #[arg(long, value_name = "URL", env = "ASSAY_REGISTRY", help_heading = "Registry")]
-    pub(crate) registry: Option<String>,
-    #[command(flatten)]
-    pub(crate) token: TokenArgs,
+    pub(crate) reach: ReachArgs,
     /// Sign without asking, after the changes were shown
     #[arg(long)]
     pub(crate) yes: bool,
     /// Sign although this folder signed another body of the same version before
     #[arg(long)]
     pub(crate) sign_again: bool,
-    /// Where to keep the proposal if other key holders have to sign, too
+    /// Keep the proposal in a file, not on the registry, if other key holders have to sign, too: for machines without a network
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -122,12 +117,12 @@ pub(crate) struct RootShow {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Every change is shown before anything is signed. The new root needs the threshold of the old root keys and of the new ones; where \
-this folder has too few of them, the proposal goes to --out, for the others to sign with `assay root sign`. Private keys are \
-looked for in root.pem, root-2.pem and so on up to root-16.pem.
+this folder has too few of them, the proposal goes to the registry (or to --out), for the others to sign with `assay approve`. \
+Private keys are looked for in root.pem, root-2.pem and so on up to root-16.pem.
 
 Examples:
   assay root rotate acme --renew
-  assay root rotate acme --add-root-key ./root-4.pem.pub --remove-key 3f9c01d2 --out ./proposal.json
+  assay root rotate acme --add-root-key ./root-4.pem.pub --remove-key 3f9c01d2
   assay root rotate acme --online-keys --yes")]
 pub(crate) struct RootRotate {
     /// The namespace's name
@@ -161,15 +156,106 @@ pub(crate) struct RootRotate {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The registry's present metadata is verified, and what the proposal changes is computed anew from it and shown, before anything is \
-signed. Once the thresholds are met it is published; else the file, or --out, holds it with this folder's signatures.
+signed; a release's manifest, model signature and chunk indexes are fetched and judged as a device judges them. Once the thresholds \
+are met it is published; else the registry, the file or --out holds it with this folder's signatures.
 
-Example:
+Examples:
+  assay approve acme 3f9c01d2
+  assay approve acme 3f9c01d2 --folder ./minilm
   assay approve ./proposal.json --authority ./authority")]
 pub(crate) struct Approve {
-    /// The proposal's file
-    pub(crate) file: PathBuf,
+    /// The namespace, with the proposal's ID; or a proposal's file
+    #[arg(value_name = "NS|FILE")]
+    pub(crate) what: String,
+    /// The proposal's id on the registry, or its first 8 digits or more
+    pub(crate) id: Option<String>,
+    /// Compare every file of the release that is proposed with this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) sign: SignArgs,
+}
+
+/// `assay proposals NS`, or a subcommand. Written by hand: clap derives no choice between arguments and subcommands where the
+/// arguments are required.
+#[derive(Debug)]
+pub(crate) enum Proposals {
+    List(ProposalList),
+    Of(ProposalCommand),
+}
+
+const PROPOSALS_HELP: &str = "\
+Who signed is verified here, whatever the registry says. The token needs the scope publish.
+
+Examples:
+  assay proposals acme
+  assay proposals show acme 3f9c01d2
+  assay proposals withdraw acme 3f9c01d2";
+
+impl Args for Proposals {
+    fn augment_args(command: Command) -> Command {
+        ProposalCommand::augment_subcommands(ProposalList::augment_args(command))
+            .args_conflicts_with_subcommands(true)
+            .subcommand_required(false)
+            .arg_required_else_help(true)
+            .after_help(PROPOSALS_HELP)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Proposals {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match matches.subcommand_name() {
+            Some(_) => ProposalCommand::from_arg_matches(matches).map(Self::Of),
+            None => ProposalList::from_arg_matches(matches).map(Self::List),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProposalCommand {
+    /// Show what a proposal changes, who signed, and what is missing
+    Show(ProposalOf),
+    /// Take a proposal off the registry
+    Withdraw(ProposalOf),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProposalList {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProposalOf {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    /// The proposal's id, or its first 8 digits or more
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+}
+
+/// The authority's folder and the registry, where nothing is signed.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReachArgs {
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
+    /// The registry's address [default: the one that the namespace was created on]
+    #[arg(long, value_name = "URL", env = "ASSAY_REGISTRY", help_heading = "Registry")]
+    pub(crate) registry: Option<String>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -218,10 +304,10 @@ pub(crate) struct RoleGrant {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Releases that only this key signed would be refused by every device from then on; so the role's file is signed anew by those who \
-remain, in the same publication. Where this folder has none of their keys, the proposal goes to --out for them to sign.
+remain, in the same publication. Where this folder has none of their keys, the proposal goes to the registry for them to sign.
 
 Example:
-  assay role revoke acme/minilm 3f9c01d2 --replace ./new.pem.pub --out ./proposal.json")]
+  assay role revoke acme/minilm 3f9c01d2 --replace ./new.pem.pub")]
 pub(crate) struct RoleRevoke {
     /// The model, as NAMESPACE/MODEL
     #[arg(value_name = "NS/MODEL")]

@@ -18,8 +18,9 @@ pub(crate) use authority::{
 };
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use change::{
-    Approve, NamespaceJoin, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs,
-    StatusCommand, StatusInit, StatusRevoke, StatusShow,
+    Approve, NamespaceJoin, ProposalCommand, ProposalList, ProposalOf, Proposals, ReachArgs, RoleCommand,
+    RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs, StatusCommand, StatusInit, StatusRevoke,
+    StatusShow,
 };
 pub(crate) use device::{
     Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, TrustAdd, TrustCommand,
@@ -102,6 +103,8 @@ pub(crate) enum Command {
     Role(RoleCommand),
     /// Look at a proposal of another key holder and sign it
     Approve(Approve),
+    /// List, show and withdraw proposals that wait for signatures on the registry
+    Proposals(Proposals),
     /// Choose which namespaces this device trusts
     #[command(subcommand)]
     Trust(TrustCommand),
@@ -219,6 +222,19 @@ mod tests {
             ArgumentConflict
         );
         assert!(parse("assay verify d --signature s --public-key k --ignore a --ignore b").is_ok());
+    }
+
+    #[test]
+    fn proposals_are_listed_by_namespace_and_shown_by_id() {
+        let Ok(Command::Proposals(listed)) = parse("assay proposals acme --authority a") else {
+            panic!("not a list");
+        };
+        assert!(matches!(listed, Proposals::List(list) if list.namespace.as_str() == "acme"));
+        let Ok(Command::Proposals(shown)) = parse("assay proposals show acme 3f9c01d2 --authority a") else {
+            panic!("not one");
+        };
+        assert!(matches!(shown, Proposals::Of(ProposalCommand::Show(of)) if of.id == "3f9c01d2"));
+        assert!(parse("assay proposals").is_err());
     }
 
     #[test]

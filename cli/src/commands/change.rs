@@ -1,4 +1,4 @@
-//! `assay root`, `assay role`, `assay approve`: changes to a namespace's keys, shown before they are signed.
+//! `assay root`, `assay role`, `assay approve`: changes to a namespace's metadata, shown before they are signed.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::namespace::open_authority;
-use crate::args::{Approve, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs};
+use crate::args::{
+    Approve, ReachArgs, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs,
+};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -92,6 +94,16 @@ pub(super) fn open(
     args: &SignArgs,
     namespace: Option<&NamespaceName>,
 ) -> Result<(Publisher, NamespaceRecord), Failure> {
+    let (publisher, record) = reach(context, &args.reach, namespace)?;
+    Ok((publisher.sign_again(args.sign_again), record))
+}
+
+/// As [`open`], where nothing is signed.
+pub(super) fn reach(
+    context: &Context,
+    args: &ReachArgs,
+    namespace: Option<&NamespaceName>,
+) -> Result<(Publisher, NamespaceRecord), Failure> {
     let folder = open_authority(&args.authority)?;
     let record = folder.namespace()?;
     if let Some(wanted) = namespace.filter(|wanted| **wanted != record.name) {
@@ -106,9 +118,7 @@ pub(super) fn open(
     let passphrases = Passphrases::new(&args.authority.passphrase)?;
     let address = args.registry.as_deref().filter(|address| !address.is_empty());
     let transport = context.connect(address.unwrap_or(&record.registry), &args.token)?;
-    let publisher = Publisher::new(folder, transport)
-        .ask_passphrase(move |path| passphrases.of(path))
-        .sign_again(args.sign_again);
+    let publisher = Publisher::new(folder, transport).ask_passphrase(move |path| passphrases.of(path));
     Ok((publisher, record))
 }
 
@@ -124,7 +134,7 @@ fn rotate(context: &Context, args: &RootRotate) -> Result<Answer, Failure> {
         renew: args.renew,
     };
     let proposal = publisher.propose_root(&change, Timestamp::now())?;
-    decide(&publisher, proposal, &args.sign, None)
+    decide(&publisher, proposal, &args.sign)
 }
 
 fn grant(context: &Context, args: &RoleGrant) -> Result<Answer, Failure> {
@@ -139,7 +149,7 @@ fn grant(context: &Context, args: &RoleGrant) -> Result<Answer, Failure> {
         max_epoch: args.max_epoch,
     };
     let proposal = publisher.propose_grant(&grant, Timestamp::now())?;
-    decide(&publisher, proposal, &args.sign, None)
+    decide(&publisher, proposal, &args.sign)
 }
 
 fn revoke(context: &Context, args: &RoleRevoke) -> Result<Answer, Failure> {
@@ -151,7 +161,7 @@ fn revoke(context: &Context, args: &RoleRevoke) -> Result<Answer, Failure> {
         threshold: args.threshold,
     };
     let proposal = publisher.propose_revocation(&revocation, Timestamp::now())?;
-    decide(&publisher, proposal, &args.sign, None)
+    decide(&publisher, proposal, &args.sign)
 }
 
 fn of_model(
@@ -163,9 +173,20 @@ fn of_model(
 }
 
 pub(super) fn approve(context: &Context, args: &Approve) -> Result<Answer, Failure> {
-    let (publisher, _) = open(context, &args.sign, None)?;
-    let proposal = read_proposal(&args.file)?;
-    decide(&publisher, proposal, &args.sign, Some(&args.file))
+    let folder = args.folder.as_deref();
+    let Some(id) = &args.id else {
+        let (publisher, _) = open(context, &args.sign, None)?;
+        let file = Path::new(&args.what);
+        let proposal = read_proposal(file)?;
+        return review(&publisher, proposal, &args.sign, Some(file), folder);
+    };
+    let namespace: NamespaceName = args.what.parse().map_err(|e| {
+        let message = format!("before the proposal's id: {e}");
+        Failure::new(Exit::Usage, "bad-name", printable(&message))
+    })?;
+    let (publisher, _) = open(context, &args.sign, Some(&namespace))?;
+    let proposal = publisher.proposal(id)?;
+    review(&publisher, proposal, &args.sign, None, folder)
 }
 
 /// A proposal that somebody handed on.
@@ -173,6 +194,7 @@ pub(super) fn read_proposal(file: &Path) -> Result<Proposal, Failure> {
     let fail = |e: String| {
         let message = format!("{}: expected a proposal, found {e}", file.display());
         Failure::new(Exit::Failed, "bad-proposal", message)
+            .advise("Name a proposal's file, or a namespace and the proposal's id")
     };
     let length = std::fs::metadata(file).map_err(|e| fail(e.to_string()))?.len();
     if length > MAX_PUBLICATION {
@@ -186,23 +208,40 @@ pub(super) fn keys(files: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {
     files.iter().map(|file| Ok(public_key(file)?)).collect()
 }
 
-/// Reviews, shows, asks, signs. `file` is where the proposal came from.
-pub(super) fn decide(
+/// Reviews, shows, asks, signs a proposal that was made here.
+pub(super) fn decide(publisher: &Publisher, proposal: Proposal, args: &SignArgs) -> Result<Answer, Failure> {
+    review(publisher, proposal, args, None, None)
+}
+
+/// Reviews, shows, asks, signs. `file` is where the proposal came from, if not from the registry; `folder` holds the files of the
+/// release that it proposes.
+pub(super) fn review(
     publisher: &Publisher,
     proposal: Proposal,
     args: &SignArgs,
     file: Option<&Path>,
+    folder: Option<&Path>,
 ) -> Result<Answer, Failure> {
     let now = Timestamp::now();
-    let review = publisher.review(proposal, now)?;
+    let review = publisher.review(proposal, folder, now)?;
     let changes: Vec<String> = review.changes().iter().map(|line| printable(line)).collect();
     for line in &changes {
         complain(line);
     }
+    for (role, keys) in review.signers() {
+        for key in keys {
+            complain(&format!("{role}: signed by key {key}"));
+        }
+    }
     if !args.yes {
         ask()?;
     }
-    let (document, text) = match publisher.sign(review, args.out.is_some() || file.is_some(), now)? {
+    let out = args.out.as_deref().or(file);
+    let outcome = match out {
+        Some(_) => publisher.sign(review, now)?,
+        None => publisher.collect(review, now)?,
+    };
+    let (document, text) = match outcome {
         Outcome::Published(published) => {
             let roles = published
                 .roles
@@ -214,26 +253,32 @@ pub(super) fn decide(
                 printable(&text),
             )
         }
-        Outcome::Incomplete { proposal, missing } => {
-            let Some(out) = args.out.as_deref().or(file) else {
-                let message = format!("more signatures are needed: {}", missing.join("; "));
-                return Err(Failure::new(Exit::Denied, "threshold", message).advise(
-                    "Keep the proposal with --out FILE, and let the others run `assay approve FILE`",
-                ));
+        Outcome::Incomplete {
+            proposal,
+            id,
+            missing,
+        } => {
+            let command = match out {
+                Some(out) => {
+                    save(out, &proposal)?;
+                    format!("assay approve {}", out.display())
+                }
+                None => format!("assay approve {} {id}", proposal.namespace),
             };
-            save(out, &proposal)?;
-            let text = format!(
-                "signed; more signatures are needed:\n  {}\nLet the others run: assay approve {}",
-                missing.join("\n  "),
-                out.display()
-            );
-            (
-                json!({"published": false, "missing": missing, "proposal": out, "changes": changes}),
-                text,
-            )
+            let document = json!({"published": false, "missing": missing, "proposal": id, "file": out,
+                "changes": changes});
+            (document, waiting("signed", &missing, &command))
         }
     };
     Ok(Answer::new(document, text))
+}
+
+/// What the others have to do.
+pub(super) fn waiting(done: &str, missing: &[String], command: &str) -> String {
+    format!(
+        "{done}; more signatures are needed:\n  {}\nLet the others run: {command}",
+        missing.join("\n  ")
+    )
 }
 
 fn save(path: &Path, proposal: &Proposal) -> Result<(), Failure> {

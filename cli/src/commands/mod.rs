@@ -10,6 +10,7 @@ mod log;
 mod monitor;
 mod moving;
 mod namespace;
+mod proposals;
 mod publish;
 mod pull;
 mod restrict;
@@ -35,6 +36,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Answer, Failure
         Command::Root(command) => change::root(context, &command),
         Command::Role(command) => change::role(context, &command),
         Command::Approve(args) => change::approve(context, &args),
+        Command::Proposals(args) => proposals::run(context, &args),
         Command::Trust(command) => trust::run(context, &command),
         Command::Check(args) => pull::check(context, &args),
         Command::Pull(args) => pull::pull(context, &args),

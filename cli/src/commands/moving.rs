@@ -8,7 +8,7 @@ use assay_schema::api::Visibility;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::change::{decide, read_proposal};
+use super::change::{read_proposal, review};
 use super::namespace::open_authority;
 use crate::args::{LogChoice, NamespaceExport, NamespaceImport};
 use crate::context::Context;
@@ -17,6 +17,9 @@ use crate::failure::Failure;
 use crate::output::{Answer, bytes, columns, complain};
 use crate::passphrase::Passphrases;
 use crate::progress::PublishBars;
+
+/// Where a move waits for other signers, in the authority's folder, unless a file is named.
+const MOVE: &str = "move.json";
 
 pub(super) fn export(context: &Context, args: &NamespaceExport) -> Result<Answer, Failure> {
     let given = args.authority.as_deref().filter(|path| path.is_dir());
@@ -60,10 +63,11 @@ pub(super) fn export(context: &Context, args: &NamespaceExport) -> Result<Answer
 
 pub(super) fn import(context: &Context, args: &NamespaceImport) -> Result<Answer, Failure> {
     let now = Timestamp::now();
-    let folder = open_authority(&args.sign.authority)?;
+    let folder = open_authority(&args.sign.reach.authority)?;
     let record = folder.namespace()?;
     let given = args
         .sign
+        .reach
         .registry
         .as_deref()
         .filter(|address| !address.is_empty());
@@ -76,7 +80,7 @@ pub(super) fn import(context: &Context, args: &NamespaceImport) -> Result<Answer
     };
     let address = registry_address(given)?;
     let export = Arc::new(Export::open(&args.dir, record.identity, now)?);
-    let transport = context.connect(&address, &args.sign.token)?;
+    let transport = context.connect(&address, &args.sign.reach.token)?;
     let done = |publisher: &Publisher| -> Result<(), Failure> {
         publisher.moved_to(&address)?;
         Ok(())
@@ -86,7 +90,7 @@ pub(super) fn import(context: &Context, args: &NamespaceImport) -> Result<Answer
         false => export.record().visibility,
     };
     let on = Arc::clone(&export).on(transport.clone(), visibility);
-    let passphrases = Passphrases::new(&args.sign.authority.passphrase)?;
+    let passphrases = Passphrases::new(&args.sign.reach.authority.passphrase)?;
     let publisher = Publisher::new(folder, on)
         .ask_passphrase(move |path| passphrases.of(path))
         .sign_again(args.sign.sign_again)
@@ -127,7 +131,15 @@ pub(super) fn import(context: &Context, args: &NamespaceImport) -> Result<Answer
         Some(file) => read_proposal(file)?,
         None => publisher.propose_move(args.log == LogChoice::Registry, now)?,
     };
-    let answer = decide(&publisher, proposal, &args.sign, file)?;
+    // The registry that it moves to keeps no proposals of a namespace that is not there yet.
+    let kept = publisher.folder().path().join(MOVE);
+    let answer = review(
+        &publisher,
+        proposal,
+        &args.sign,
+        Some(file.unwrap_or(&kept)),
+        None,
+    )?;
     if answer.document.get("published") == Some(&true.into()) {
         done(&publisher)?;
     }

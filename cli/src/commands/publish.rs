@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use assay_client::publisher::{Planned, PublishedRelease, Publisher, ReleaseTerms};
+use assay_client::publisher::{Planned, ProposedRelease, PublishedRelease, Publisher, ReleaseTerms};
 use assay_client::scan::scan;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::change::waiting;
 use super::namespace::open_authority;
 use crate::args::Publish;
 use crate::context::Context;
@@ -15,6 +16,7 @@ use crate::failure::Failure;
 use crate::output::{Answer, bytes, columns, files};
 use crate::passphrase::Passphrases;
 use crate::progress::PublishBars;
+use crate::verdict::printable;
 
 pub(super) fn run(context: &Context, args: &Publish) -> Result<Answer, Failure> {
     let folder = open_authority(&args.authority)?;
@@ -93,6 +95,9 @@ fn plan(args: &Publish, planned: &Planned) -> Answer {
 }
 
 fn answer(args: &Publish, published: &PublishedRelease) -> Answer {
+    if let Some(proposal) = &published.proposal {
+        return proposed(args, published, proposal);
+    }
     let done = if published.already {
         "is published already"
     } else {
@@ -116,4 +121,30 @@ fn answer(args: &Publish, published: &PublishedRelease) -> Answer {
         "dry_run": args.dry_run,
     });
     Answer::new(document, text)
+}
+
+/// Other publishers have to sign, too.
+fn proposed(args: &Publish, release: &PublishedRelease, proposal: &ProposedRelease) -> Answer {
+    let namespace = &args.release.model.namespace;
+    let command = format!("assay approve {namespace} {}", proposal.id);
+    let done = format!(
+        "{} proposed: order {}, {}",
+        args.release,
+        release.order,
+        files(release.files as u64)
+    );
+    let text = waiting(&done, &proposal.missing, &command);
+    let document = json!({
+        "release": args.release.to_string(),
+        "order": release.order,
+        "manifest": release.manifest,
+        "files": release.files,
+        "size": release.size,
+        "published": false,
+        "proposal": proposal.id,
+        "missing": proposal.missing,
+        "already": false,
+        "dry_run": args.dry_run,
+    });
+    Answer::new(document, printable(&text))
 }

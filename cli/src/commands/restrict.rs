@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context, command: &StatusCommand) -> Result<Answer, 
         StatusCommand::Renew(args) => {
             let (publisher, _) = open(context, &args.sign, Some(&args.namespace))?;
             let proposal = publisher.propose_restriction(&Restriction::default(), Timestamp::now())?;
-            decide(&publisher, proposal, &args.sign, None)
+            decide(&publisher, proposal, &args.sign)
         }
         StatusCommand::Revoke(args) => revoke(context, args),
     }
@@ -34,7 +34,7 @@ fn init(context: &Context, args: &StatusInit) -> Result<Answer, Failure> {
     let (publisher, _) = open(context, &args.sign, Some(&args.namespace))?;
     let keys = keys(&args.key)?;
     let proposal = publisher.propose_status_keys(&keys, args.threshold, Timestamp::now())?;
-    decide(&publisher, proposal, &args.sign, None)
+    decide(&publisher, proposal, &args.sign)
 }
 
 fn show(context: &Context, args: &StatusShow) -> Result<Answer, Failure> {
@@ -92,7 +92,7 @@ fn revoke(context: &Context, args: &StatusRevoke) -> Result<Answer, Failure> {
         });
     }
     let proposal = publisher.propose_restriction(&restriction, Timestamp::now())?;
-    decide(&publisher, proposal, &args.sign, None)
+    decide(&publisher, proposal, &args.sign)
 }
 
 /// `1.7`: epoch and counter.

@@ -4,7 +4,9 @@
 //! registry's current metadata is verified like on a device before anything is signed on top of it.
 
 mod authority;
+mod collect;
 mod difference;
+mod examine;
 mod export;
 mod grants;
 mod import;
@@ -33,6 +35,7 @@ use assay_trust::TrustError;
 use assay_verifier::provenance::sigstore::SigstoreError;
 
 pub use authority::{AuthorityFolder, KeyPlace, KeyRole, KeyView, NamespaceRecord};
+pub use collect::ProposalView;
 pub use export::{ExportRecord, Exported, export_namespace};
 pub use grants::{DelegationView, Grant, Revocation, public_key};
 pub use import::{Export, Standing};
@@ -41,7 +44,7 @@ pub use journal::{JournalEntry, read_journal};
 pub use namespace::NamespaceTerms;
 pub use plan::Planned;
 pub use proposal::{Outcome, Proposal, Review};
-pub use release::{PublishedRelease, ReleaseTerms};
+pub use release::{ProposedRelease, PublishedRelease, ReleaseTerms};
 pub use restrict::{Restriction, StatusView};
 pub use rotate::{RoleView, RootChange, RootView};
 
@@ -226,6 +229,14 @@ pub enum PublishError {
         expected: String,
         /// What is there.
         found: String,
+    },
+    /// The registry does not keep such a proposal.
+    #[error(
+        "there is no proposal {id} on the registry: published long ago, withdrawn or forgotten. `assay proposals` lists them"
+    )]
+    NoProposal {
+        /// Its id, or the beginning of it.
+        id: String,
     },
     /// The registry's current metadata does not verify; nothing was signed on top of it.
     #[error("the registry's present metadata is refused, so nothing was signed on top of it: {0}")]

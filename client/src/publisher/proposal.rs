@@ -4,9 +4,12 @@
 //! workflow, recomputed from it what the proposal changes, and shown that to a person.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use assay_authority::metadata::{Delegation, RoleKeys, Root, Signed, Targets, TopRole, add_signature};
+use assay_authority::metadata::{RoleKeys, Root, Signed, Targets, add_signature};
+use assay_authority::proposal::{self as signing, Base, Checked, Threshold};
 use assay_schema::api::{Publication, Published, SignedRole};
+use assay_schema::proposal::RoleSignature;
 use assay_schema::status;
 use assay_schema::tuf::ModelRole;
 use assay_schema::{ModelName, NamespaceName, Sha256Digest};
@@ -17,9 +20,9 @@ use serde_json::Value;
 
 use super::authority::{KeyRole, NamespaceRecord};
 use super::difference;
+use super::journal::Recorded;
 use super::namespace::refs;
 use super::refresh::{self, Current, refresh};
-use super::registry::Registry;
 use super::{PublishError, Publisher, journal};
 
 /// The version of a proposal file.
@@ -39,7 +42,10 @@ pub struct Proposal {
     pub publication: Publication,
     /// The time from which expiry counts, for whoever made it.
     #[serde(skip)]
-    at: Option<Timestamp>,
+    pub(super) at: Option<Timestamp>,
+    /// The registry keeps it already.
+    #[serde(skip)]
+    pub(super) kept: bool,
 }
 
 impl Proposal {
@@ -50,32 +56,108 @@ impl Proposal {
             identity: record.identity,
             publication: Publication { roles },
             at: Some(at),
+            kept: false,
+        }
+    }
+
+    /// One that the registry handed out; nothing of it is believed yet.
+    pub(super) fn kept(record: &NamespaceRecord, publication: Publication) -> Self {
+        Self {
+            v: VERSION,
+            namespace: record.name.clone(),
+            identity: record.identity,
+            publication,
+            at: None,
+            kept: true,
         }
     }
 }
 
-/// A proposal that was compared with what stands.
+/// A proposal that was compared with what stands. Signatures that are not right were left out.
 #[derive(Debug)]
 pub struct Review {
-    proposal: Proposal,
+    pub(super) proposal: Proposal,
+    pub(super) id: Sha256Digest,
     changes: Vec<String>,
-    files: Vec<Due>,
+    pub(super) files: Files,
 }
 
 impl Review {
+    /// The proposal's id: the digest of its content without signatures.
+    pub const fn id(&self) -> Sha256Digest {
+        self.id
+    }
+
     /// What it changes, line by line, as recomputed from the present metadata.
     pub fn changes(&self) -> &[String] {
         &self.changes
     }
+
+    /// Which signatures are missing, in words; none if it can be published.
+    ///
+    /// # Errors
+    /// A listed key cannot be read.
+    pub fn missing(&self) -> Result<Vec<String>, PublishError> {
+        self.files.missing(&self.proposal.publication)
+    }
+
+    /// Ids of the keys that signed, verified, by role.
+    pub fn signers(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let files = self.proposal.publication.roles.iter();
+        files
+            .map(|(role, file)| (role.clone(), signers(&file.metadata)))
+            .collect()
+    }
 }
 
-/// Who signs a file.
+/// Who signs each file: a root needs the threshold of the root before it and its own (TUF 5.3.4).
 #[derive(Debug)]
-struct Due {
-    role: String,
-    holders: KeyRole,
-    /// Each with what it is called: a root needs the threshold of the root before it and its own (TUF 5.3.4).
-    thresholds: Vec<(String, RoleKeys)>,
+pub(super) struct Files(BTreeMap<String, Vec<Threshold>>);
+
+impl Files {
+    /// The thresholds of a publication on top of what stands.
+    pub(super) fn of(base: &Current, publication: &Publication) -> Result<Self, PublishError> {
+        let base = Base {
+            root: &base.root,
+            targets: &base.targets,
+        };
+        Ok(Self(signing::thresholds(base, publication)?))
+    }
+
+    fn of_role(&self, role: &str) -> &[Threshold] {
+        self.0.get(role).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those of these signatures that one of the role's keys made over this very file.
+    pub(super) fn check(
+        &self,
+        role: &str,
+        metadata: &str,
+        signatures: &[RoleSignature],
+    ) -> Result<Checked, PublishError> {
+        Ok(signing::check(
+            role,
+            metadata.as_bytes(),
+            signatures,
+            self.of_role(role),
+        )?)
+    }
+
+    /// Which signatures are missing. Those in the files are counted by their ids: they were checked, or made here.
+    pub(super) fn missing(&self, publication: &Publication) -> Result<Vec<String>, PublishError> {
+        let mut missing = Vec::new();
+        for (role, thresholds) in &self.0 {
+            let signers = publication.roles.get(role).map(|file| signers(&file.metadata));
+            let signers = signers.unwrap_or_default();
+            for threshold in thresholds {
+                let (found, needed) = (threshold.met_by(&signers)?, threshold.keys.threshold);
+                if found < needed {
+                    missing.push(format!("{role}: {found} of {needed} {} signed", threshold.of));
+                }
+            }
+        }
+        Ok(missing)
+    }
 }
 
 /// What came of signing.
@@ -85,11 +167,22 @@ pub enum Outcome {
     Published(Published),
     /// Others have to sign, too.
     Incomplete {
-        /// With this folder's signatures, if they were asked for.
+        /// With this folder's signatures.
         proposal: Box<Proposal>,
+        /// Its id.
+        id: Sha256Digest,
         /// Which signatures are missing.
         missing: Vec<String>,
     },
+}
+
+/// A proposal with this folder's signatures, which stand in the journal.
+pub(super) struct SignedHere {
+    pub(super) proposal: Proposal,
+    pub(super) recorded: Recorded<Publication>,
+    /// The roles that keys of this folder signed.
+    pub(super) here: BTreeSet<String>,
+    pub(super) at: Timestamp,
 }
 
 pub(super) fn mismatch(
@@ -128,198 +221,208 @@ impl Publisher {
         }
     }
 
-    /// Compares a proposal with what stands, and says what it changes.
+    /// Compares a proposal with what stands, looks at the releases that it would publish, and says what it changes. Where the files
+    /// of the release lie on this machine, too, `folder` names them: every one is hashed and compared with the manifest.
     ///
     /// # Errors
-    /// It is another namespace's, builds on something else than what stands, or changes what nobody may change; or the present
-    /// metadata does not verify.
-    pub fn review(&self, proposal: Proposal, now: Timestamp) -> Result<Review, PublishError> {
+    /// It is another namespace's, builds on something else than what stands, or changes what nobody may change; a release in it is
+    /// not what devices take; or the present metadata does not verify.
+    pub fn review(
+        &self,
+        proposal: Proposal,
+        folder: Option<&Path>,
+        now: Timestamp,
+    ) -> Result<Review, PublishError> {
         let record = self.folder.namespace()?;
+        let (mut review, base) = self.compare(&record, proposal, now)?;
+        let lines = self.examine(&record, &base, &review.proposal.publication, folder, now)?;
+        review.changes.extend(lines);
+        Ok(review)
+    }
+
+    /// Compares a proposal with what stands, without fetching what it would publish.
+    pub(super) fn compare(
+        &self,
+        record: &NamespaceRecord,
+        mut proposal: Proposal,
+        now: Timestamp,
+    ) -> Result<(Review, Current), PublishError> {
         if proposal.v != VERSION {
             return Err(mismatch("version of the file", VERSION, proposal.v));
         }
         if proposal.identity != record.identity {
             return Err(mismatch("namespace", record.identity, proposal.identity));
         }
-        let roles = &proposal.publication.roles;
-        let mut model_roles = Vec::new();
-        for name in roles.keys() {
-            match (name.as_str(), ModelRole::parse(name)) {
-                ("root" | "targets" | status::ROLE, _) => {}
-                (_, Some(role)) => model_roles.push(role),
-                _ => return Err(mismatch("role", "root, targets, status or a model's role", name)),
+        let model_roles = model_roles(&proposal.publication)?;
+        let base = self.base(record, model_roles.first().map(|role| &role.model), now)?;
+        let mut changes = differences(record, &base, &proposal.publication, &model_roles)?;
+        let files = Files::of(&base, &proposal.publication)?;
+        for (role, file) in &mut proposal.publication.roles {
+            let found = signing::signatures(role, file.metadata.as_bytes())?;
+            let checked = files.check(role, &file.metadata, &found)?;
+            for id in &checked.invalid {
+                changes.push(format!(
+                    "{role}: the signature under key id {id} is no listed key's over this file; it was left out"
+                ));
             }
+            // From here on the bytes are those that this software writes.
+            file.metadata = signing::with_signatures(role, file.metadata.as_bytes(), checked.valid)?;
         }
-        let model = model_roles.first().map(|role| role.model.clone());
-        if let Some(other) = model_roles
-            .iter()
-            .find(|role| Some(&role.model) != model.as_ref())
-        {
-            return Err(mismatch("models", "one", other.name()));
-        }
-        let base = self.base(&record, model.as_ref(), now)?;
-        let (mut changes, mut files) = (Vec::new(), Vec::new());
-
-        let old_root = Root::read(&base.root)?;
-        let new_root = match roles.get("root") {
-            Some(file) => {
-                same_parent("root", file, Some(&base.root))?;
-                let new = Root::read(file.metadata.as_bytes())?;
-                new.check()?;
-                next_version("root", old_root.version()?, new.version()?)?;
-                changes.extend(difference::root(&old_root, &new)?);
-                files.push(Due {
-                    role: "root".to_owned(),
-                    holders: KeyRole::Root,
-                    thresholds: vec![
-                        (
-                            format!("root keys of version {}", old_root.version()?),
-                            old_root.role(TopRole::Root)?,
-                        ),
-                        (
-                            format!("root keys of version {}", new.version()?),
-                            new.role(TopRole::Root)?,
-                        ),
-                    ],
-                });
-                new
-            }
-            None => old_root,
-        };
-        let old_targets = Targets::read(&base.targets)?;
-        let new_targets = match roles.get("targets") {
-            Some(file) => {
-                same_parent("targets", file, Some(&base.targets))?;
-                let new = bound(&record, "targets", file)?;
-                next_version("targets", old_targets.version()?, new.version()?)?;
-                changes.extend(difference::targets(&old_targets, &new)?);
-                files.push(Due {
-                    role: "targets".to_owned(),
-                    holders: KeyRole::Targets,
-                    thresholds: vec![("targets keys".to_owned(), new_root.role(TopRole::Targets)?)],
-                });
-                new
-            }
-            None => old_targets,
-        };
-        if let Some(file) = roles.get(status::ROLE) {
-            let before = base.status();
-            same_parent(status::ROLE, file, before)?;
-            let new = bound(&record, status::ROLE, file)?;
-            let old = before.map(Targets::read).transpose()?;
-            let version = old.as_ref().map_or(Ok(0), Targets::version)?;
-            next_version(status::ROLE, version, new.version()?)?;
-            changes.extend(difference::status(old.as_ref(), &new)?);
-            let keys = new_targets.status_keys()?;
-            let keys =
-                keys.ok_or_else(|| mismatch(status::ROLE, "a delegation in the targets metadata", "none"))?;
-            files.push(Due {
-                role: status::ROLE.to_owned(),
-                holders: KeyRole::Status,
-                thresholds: vec![("status keys".to_owned(), keys)],
-            });
-        }
-        for role in model_roles {
-            let name = role.name();
-            let Some(file) = roles.get(&name) else { continue };
-            let before = base.role(&role);
-            same_parent(&name, file, before)?;
-            let new = bound(&record, &name, file)?;
-            let old = before.map(Targets::read).transpose()?;
-            let version = old.as_ref().map_or(Ok(0), Targets::version)?;
-            next_version(&name, version, new.version()?)?;
-            changes.extend(difference::model(&name, old.as_ref(), &new)?);
-            let delegation: Delegation = new_targets
-                .delegation(&role)?
-                .ok_or_else(|| mismatch(&name, "a delegation in the targets metadata", "none"))?;
-            files.push(Due {
-                thresholds: vec![(format!("keys of {name}"), delegation.keys)],
-                role: name,
-                holders: KeyRole::Publisher,
-            });
-        }
-        Ok(Review {
+        let id = signing::id(record.identity, &proposal.publication)?;
+        let review = Review {
             proposal,
+            id,
             changes,
             files,
-        })
+        };
+        Ok((review, base))
     }
 
     /// Signs with every key of the folder that the files list, writes that into the journal, and publishes if the thresholds are
-    /// met. Signatures of others are counted here and judged by the registry, and by every device. Where others have to sign, too,
-    /// nothing is signed unless `partly`: the proposal will be kept.
+    /// met. Otherwise the proposal comes back, to be handed to those who have to sign, too.
     ///
     /// # Errors
     /// No key of the folder is listed, another body of a version was signed before, or the registry refuses.
-    pub fn sign(&self, review: Review, partly: bool, now: Timestamp) -> Result<Outcome, PublishError> {
-        let record = self.folder.namespace()?;
-        let before = review.proposal.clone();
-        let mut proposal = review.proposal;
-        let (mut here, mut missing) = (BTreeSet::new(), Vec::new());
-        for due in &review.files {
-            let Some(file) = proposal.publication.roles.get_mut(&due.role) else {
+    pub fn sign(&self, review: Review, now: Timestamp) -> Result<Outcome, PublishError> {
+        let (id, files) = (review.id, review.files);
+        let signed = self.sign_here(review.proposal, &files, now)?;
+        let missing = files.missing(&signed.proposal.publication)?;
+        if missing.is_empty() {
+            let published = self.publish_signed(&signed.recorded, now)?;
+            return Ok(Outcome::Published(published));
+        }
+        let proposal = Box::new(signed.proposal);
+        Ok(Outcome::Incomplete {
+            proposal,
+            id,
+            missing,
+        })
+    }
+
+    /// Adds the signatures of this folder's keys, and writes them into the journal.
+    pub(super) fn sign_here(
+        &self,
+        mut proposal: Proposal,
+        files: &Files,
+        now: Timestamp,
+    ) -> Result<SignedHere, PublishError> {
+        let bad_key = |source| PublishError::Key {
+            path: self.folder.path().to_owned(),
+            source,
+        };
+        let mut here = BTreeSet::new();
+        for (role, thresholds) in &files.0 {
+            let Some(file) = proposal.publication.roles.get_mut(role) else {
                 continue;
             };
-            let keys = self.folder.keys_at_hand(due.holders, &*self.passphrase)?;
+            let keys = self.folder.keys_at_hand(holders(role), &*self.passphrase)?;
             let listed = RoleKeys {
-                keys: due.thresholds.iter().flat_map(|(_, k)| k.keys.clone()).collect(),
+                keys: thresholds.iter().flat_map(|t| t.keys.keys.clone()).collect(),
                 threshold: 1,
             };
-            let held = listed.held(&refs(&keys)).map_err(|source| PublishError::Key {
-                path: self.folder.path().to_owned(),
-                source,
-            })?;
-            for key in held {
-                let signed: Signed = add_signature(file.metadata.as_bytes(), key, &due.role, Some(&listed))?;
+            for key in listed.held(&refs(&keys)).map_err(bad_key)? {
+                let signed: Signed = add_signature(file.metadata.as_bytes(), key, role, Some(&listed))?;
                 file.metadata = signed.text()?;
-                here.insert(due.role.clone());
-            }
-            let signers = signers(&file.metadata);
-            for (what, keys) in &due.thresholds {
-                let ids = keys.ids().map_err(|source| PublishError::Key {
-                    path: self.folder.path().to_owned(),
-                    source,
-                })?;
-                let found = ids.iter().filter(|id| signers.contains(*id)).count() as u64;
-                if found < keys.threshold {
-                    missing.push(format!(
-                        "{}: {found} of {} {what} signed",
-                        due.role, keys.threshold
-                    ));
-                }
+                here.insert(role.clone());
             }
         }
-        if here.is_empty() && !missing.is_empty() {
+        if here.is_empty() && !files.missing(&proposal.publication)?.is_empty() {
+            let role = files.0.keys().next().map_or("the proposal", String::as_str);
             return Err(PublishError::NoKey {
-                path: self.folder.path().join(format!(
-                    "a key that {} lists",
-                    review.files.first().map_or("the proposal", |f| f.role.as_str())
-                )),
+                path: self.folder.path().join(format!("a key that {role} lists")),
             });
-        }
-        if !missing.is_empty() && !partly {
-            let proposal = Box::new(before);
-            return Ok(Outcome::Incomplete { proposal, missing });
         }
         let at = proposal.at.unwrap_or(now);
         let recorded = journal::record_some(
             &self.folder,
-            record.identity,
+            proposal.identity,
             proposal.publication.clone(),
             at,
             self.sign_again,
             &here,
         )?;
-        if !missing.is_empty() {
-            let proposal = Box::new(proposal);
-            return Ok(Outcome::Incomplete { proposal, missing });
-        }
-        let registry = Registry {
-            transport: self.transport.as_ref(),
-            namespace: &record.name,
-        };
-        Ok(Outcome::Published(registry.publish(&recorded)?))
+        Ok(SignedHere {
+            proposal,
+            recorded,
+            here,
+            at,
+        })
     }
+}
+
+fn holders(role: &str) -> KeyRole {
+    match role {
+        "root" => KeyRole::Root,
+        "targets" => KeyRole::Targets,
+        status::ROLE => KeyRole::Status,
+        _ => KeyRole::Publisher,
+    }
+}
+
+/// The model roles among a publication's files, all of one model.
+fn model_roles(publication: &Publication) -> Result<Vec<ModelRole>, PublishError> {
+    let mut found: Vec<ModelRole> = Vec::new();
+    for name in publication.roles.keys() {
+        match (name.as_str(), ModelRole::parse(name)) {
+            ("root" | "targets" | status::ROLE, _) => {}
+            (_, Some(role)) if found.first().is_some_and(|first| first.model != role.model) => {
+                return Err(mismatch("models", "one", name));
+            }
+            (_, Some(role)) => found.push(role),
+            _ => return Err(mismatch("role", "root, targets, status or a model's role", name)),
+        }
+    }
+    Ok(found)
+}
+
+/// What every file changes, file by file, whose parents must be what stands.
+fn differences(
+    record: &NamespaceRecord,
+    base: &Current,
+    publication: &Publication,
+    model_roles: &[ModelRole],
+) -> Result<Vec<String>, PublishError> {
+    let roles = &publication.roles;
+    let mut changes = Vec::new();
+    if let Some(file) = roles.get("root") {
+        same_parent("root", file, Some(&base.root))?;
+        let (old, new) = (Root::read(&base.root)?, Root::read(file.metadata.as_bytes())?);
+        new.check()?;
+        next_version("root", old.version()?, new.version()?)?;
+        changes.extend(difference::root(&old, &new)?);
+    }
+    if let Some(file) = roles.get("targets") {
+        same_parent("targets", file, Some(&base.targets))?;
+        let (old, new) = (Targets::read(&base.targets)?, bound(record, "targets", file)?);
+        next_version("targets", old.version()?, new.version()?)?;
+        changes.extend(difference::targets(&old, &new)?);
+    }
+    if let Some(file) = roles.get(status::ROLE) {
+        let (old, new) = successor(record, status::ROLE, file, base.status())?;
+        changes.extend(difference::status(old.as_ref(), &new)?);
+    }
+    for role in model_roles {
+        let name = role.name();
+        let Some(file) = roles.get(&name) else { continue };
+        let (old, new) = successor(record, &name, file, base.role(role))?;
+        changes.extend(difference::model(&name, old.as_ref(), &new)?);
+    }
+    Ok(changes)
+}
+
+/// A delegated role's file and the one before it, which must be the one that stands.
+pub(super) fn successor(
+    record: &NamespaceRecord,
+    role: &str,
+    file: &SignedRole,
+    before: Option<&[u8]>,
+) -> Result<(Option<Targets>, Targets), PublishError> {
+    same_parent(role, file, before)?;
+    let new = bound(record, role, file)?;
+    let old = before.map(Targets::read).transpose()?;
+    let version = old.as_ref().map_or(Ok(0), Targets::version)?;
+    next_version(role, version, new.version()?)?;
+    Ok((old, new))
 }
 
 /// The key ids that signed a file.

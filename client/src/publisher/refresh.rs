@@ -11,7 +11,7 @@ use assay_verifier::Pin;
 use jiff::Timestamp;
 
 use super::{AuthorityFolder, NamespaceRecord, PublishError};
-use crate::transport::{Fetched, Transport, paths};
+use crate::transport::{Fetched, Transport, TransportError, paths};
 
 /// Verified metadata of a namespace: the exact files that a new signature builds on.
 pub(super) struct Current {
@@ -136,6 +136,20 @@ pub(super) fn refresh(
         roles,
         status,
     })
+}
+
+/// A blob of the namespace, by its digest; `None` if the registry has none of this length.
+pub(super) fn blob(
+    record: &NamespaceRecord,
+    transport: &dyn Transport,
+    sha256: &Sha256Digest,
+    length: u64,
+) -> Result<Option<Vec<u8>>, PublishError> {
+    match transport.get(&paths::blob(&record.name, sha256), length, None) {
+        Ok(Fetched::Found { bytes, .. }) if crate::sha256(&bytes) == *sha256 => Ok(Some(bytes)),
+        Ok(_) | Err(TransportError::TooLong { .. }) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// The bytes of a release's manifest, by the digest that its role signed.

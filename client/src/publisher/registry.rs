@@ -1,10 +1,11 @@
 //! The publisher's side of the REST API, typed.
 
 use assay_schema::api::{
-    CreateNamespace, LogInfo, NamespaceInfo, OnlineKeys, Publication, Published, ReleaseInfo, StartUpload,
-    UploadInfo,
+    CreateNamespace, LogInfo, NamespaceInfo, OnlineKeys, Page, Publication, Published, ReleaseInfo,
+    StartUpload, UploadInfo,
 };
-use assay_schema::limits::MAX_JSON_BODY;
+use assay_schema::limits::{MAX_JSON_BODY, MAX_PROPOSAL, MAX_PROPOSAL_LIST, MAX_PROPOSALS};
+use assay_schema::proposal::{AddSignatures, ProposalDetail, ProposalInfo};
 use assay_schema::{ModelName, NamespaceName, Sha256Digest, VersionName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -112,8 +113,51 @@ impl Registry<'_> {
         self.send_json("POST", format!("{}/metadata", self.base()), publication.get())
     }
 
+    /// Keeps a proposal with the signatures that there are.
+    pub(super) fn propose(&self, publication: &Recorded<Publication>) -> Result<ProposalDetail> {
+        self.send_json("POST", format!("{}/proposals", self.base()), publication.get())
+    }
+
+    /// Adds the signatures of these files to a proposal.
+    pub(super) fn add_signatures(
+        &self,
+        id: &Sha256Digest,
+        signatures: &AddSignatures,
+    ) -> Result<ProposalDetail> {
+        self.send_json(
+            "POST",
+            format!("{}/proposals/{id}/signatures", self.base()),
+            signatures,
+        )
+    }
+
+    pub(super) fn proposal(&self, id: &Sha256Digest) -> Result<Option<ProposalDetail>> {
+        self.get_up_to(format!("{}/proposals/{id}", self.base()), MAX_PROPOSAL)
+    }
+
+    /// Every proposal that the registry keeps.
+    pub(super) fn proposals(&self) -> Result<Vec<ProposalInfo>> {
+        let path = format!("{}/proposals?limit={MAX_PROPOSALS}", self.base());
+        let page: Option<Page<ProposalInfo>> = self.get_up_to(path, MAX_PROPOSAL_LIST)?;
+        Ok(page.map(|page| page.items).unwrap_or_default())
+    }
+
+    pub(super) fn withdraw(&self, id: &Sha256Digest) -> Result<()> {
+        self.transport.send(Request {
+            method: "DELETE",
+            path: format!("{}/proposals/{id}", self.base()),
+            body: Body::Empty,
+            offset: None,
+        })?;
+        Ok(())
+    }
+
     fn get<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>> {
-        match self.transport.get(&path, MAX_JSON_BODY, None)? {
+        self.get_up_to(path, MAX_JSON_BODY)
+    }
+
+    fn get_up_to<T: DeserializeOwned>(&self, path: String, max: u64) -> Result<Option<T>> {
+        match self.transport.get(&path, max, None)? {
             Fetched::Found { bytes, .. } => read(&path, &bytes).map(Some),
             Fetched::Missing | Fetched::NotModified => Ok(None),
         }

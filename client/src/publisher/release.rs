@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use assay_authority::metadata::{Delegation, Root, Targets, TopRole};
+use assay_authority::proposal::id as proposal_id;
 use assay_authority::release::{
     Authority, PublishError as SigningError, PublishRelease, ReleaseDraft, attestation_ref, build_manifest,
     publish_release,
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 
 use super::authority::{KeyRole, NamespaceRecord};
 use super::namespace::refs;
+use super::proposal::{Files, Outcome, Proposal, SignedHere};
 use super::refresh::{self, Current, refresh};
 use super::registry::Registry;
 use super::upload::{Source, Upload, upload_all};
@@ -76,6 +78,17 @@ pub struct PublishedRelease {
     pub files: usize,
     /// An earlier run had published it with the same content.
     pub already: bool,
+    /// It is not published yet: other keys of its role have to sign, too.
+    pub proposal: Option<ProposedRelease>,
+}
+
+/// A release that waits for signatures on the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProposedRelease {
+    /// The proposal's id.
+    pub id: Sha256Digest,
+    /// Which signatures are missing.
+    pub missing: Vec<String>,
 }
 
 /// What does not change however often the release is signed again.
@@ -93,7 +106,8 @@ struct Keys {
 }
 
 impl Publisher {
-    /// Publishes the files of a folder as a release. Killed at any moment and run again, it goes on; run again after it is done,
+    /// Publishes the files of a folder as a release; where other keys have to sign, too, leaves a proposal of it on the registry,
+    /// which [`Publisher::collect`] of each of them goes on with. Killed at any moment and run again, it goes on; run again after it is done,
     /// it finds that the release is published.
     ///
     /// # Errors
@@ -158,6 +172,7 @@ impl Publisher {
                 current = newer;
             }
             match self.attempt(registry, &record, &current, &prepared, &keys, now) {
+                Ok(proposed) if proposed.proposal.is_some() => return Ok(proposed),
                 Ok(published) => return self.confirm(&record, published, terms, now),
                 // Whatever the registry objects to, another publication may be the reason: the metadata tells.
                 Err(PublishError::Transport(e))
@@ -232,6 +247,7 @@ impl Publisher {
             size: published.size(),
             files: published.files.len(),
             already: true,
+            proposal: None,
         }))
     }
 
@@ -323,23 +339,40 @@ impl Publisher {
             manifest: &manifest,
             publishers: &publishers,
             authority,
+            proposal: true,
             now,
         })?;
-        let publication = publication
-            .map(|p| journal::record(&self.folder, record.identity, p, now, self.sign_again))
-            .transpose()?;
-        registry.put_release(&terms.model, &terms.version, &manifest)?;
-        let already = publication.is_none();
-        if let Some(publication) = publication {
-            registry.publish(&publication)?;
-        }
-        Ok(PublishedRelease {
-            manifest: hash::sha256(&manifest),
+        let digest = hash::sha256(&manifest);
+        let published = |already, proposal| PublishedRelease {
+            manifest: digest,
             order,
             size: prepared.entries.iter().map(|f| f.size).sum(),
             files: prepared.entries.len(),
             already,
-        })
+            proposal,
+        };
+        let put = || registry.put_release(&terms.model, &terms.version, &manifest);
+        let Some(publication) = publication else {
+            put()?;
+            return Ok(published(true, None));
+        };
+        let proposal = Proposal::new(record, publication.roles, now);
+        let files = Files::of(current, &proposal.publication)?;
+        let all = proposal.publication.clone();
+        let signed = SignedHere {
+            here: all.roles.keys().cloned().collect(),
+            recorded: journal::record(&self.folder, record.identity, all, now, self.sign_again)?,
+            proposal,
+            at: now,
+        };
+        put()?;
+        let id = proposal_id(record.identity, &signed.proposal.publication).map_err(SigningError::from)?;
+        match self.gather(record, id, &files, signed, now)? {
+            Outcome::Published(_) => Ok(published(false, None)),
+            Outcome::Incomplete { id, missing, .. } => {
+                Ok(published(false, Some(ProposedRelease { id, missing })))
+            }
+        }
     }
 
     /// Looks with a device's eyes whether the release is there now.

@@ -13,6 +13,7 @@ impl MigratorTrait for Migrator {
             Box::new(LogTables),
             Box::new(WitnessTables),
             Box::new(LogKeyTables),
+            Box::new(ProposalTables),
         ]
     }
 }
@@ -372,5 +373,54 @@ impl MigrationTrait for LogKeyTables {
         );
         manager.create_table(next).await?;
         manager.create_table(retired).await
+    }
+}
+
+struct ProposalTables;
+
+impl MigrationName for ProposalTables {
+    fn name(&self) -> &'static str {
+        "m0005_proposals"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for ProposalTables {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let c = Columns {
+            postgres: manager.get_database_backend() == sea_orm::DbBackend::Postgres,
+        };
+        let proposals = table(
+            "proposals",
+            vec![
+                c.name("namespace"),
+                c.name("id"),
+                c.bytes("publication"),
+                c.integer("created"),
+                c.integer("updated"),
+            ],
+            &["namespace", "id"],
+        );
+        let signatures = table(
+            "proposal_signatures",
+            vec![
+                c.name("namespace"),
+                c.name("proposal"),
+                c.name("role"),
+                c.name("keyid"),
+                c.name("sig"),
+            ],
+            &["namespace", "proposal", "role", "keyid"],
+        );
+        for table in [proposals, signatures] {
+            manager.create_table(table).await?;
+        }
+        let mut index = Index::create();
+        index
+            .name("proposals_updated")
+            .table(Alias::new("proposals"))
+            .if_not_exists()
+            .col(Alias::new("updated"));
+        manager.create_index(index).await
     }
 }

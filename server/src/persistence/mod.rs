@@ -13,6 +13,7 @@
 //! | `blobs` | blobs, links, pins, the segments that hold them |
 //! | `uploads` | uploads from their first row to their blob |
 //! | `tokens` | API tokens |
+//! | `proposals` | publications that collect signatures |
 //! | `log` | entries of the transparency log, its tree and batches |
 //! | `log_keys` | its next key, and those that it had |
 //! | `cosignatures` | what witnesses cosigned of it |
@@ -32,6 +33,7 @@ mod lookups;
 mod migration;
 mod namespaces;
 mod online_keys;
+mod proposals;
 mod releases;
 mod tokens;
 mod transaction;
@@ -43,6 +45,7 @@ pub use cosignatures::Cosignature;
 pub use error::DatabaseError;
 pub use log::{LogPlace, LogRecord};
 pub use log_keys::NextLogKey;
+pub use proposals::{AddedProposal, ProposalRecord, ProposalSignature};
 pub use tokens::{NewTokenRecord, TokenRecord};
 pub use types::*;
 pub use uploads::Finished;

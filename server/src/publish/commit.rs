@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::decide::{self, NewRelease, NewRole, Sent, Standing};
 use super::error::PublishError;
 use super::online::{self, Lifetimes, OnlineError, OnlineFiles, OnlineSigner, new_metadata};
-use super::proposal::{Present, Proposal};
+use super::proposed::{Present, Proposed};
 use super::trust;
 use crate::metadata::TargetsFile;
 use crate::persistence::{
@@ -52,7 +52,10 @@ pub async fn publish(
     Err(PublishError::Busy(namespace.clone()))
 }
 
-async fn find(state: &AppState, namespace: &NamespaceName) -> Result<NamespaceRecord, PublishError> {
+pub(super) async fn find(
+    state: &AppState,
+    namespace: &NamespaceName,
+) -> Result<NamespaceRecord, PublishError> {
     let found = state.db.namespace(namespace).await?;
     found.ok_or_else(|| PublishError::NoNamespace(namespace.clone()))
 }
@@ -68,27 +71,7 @@ async fn attempt(
     if published_before(state, namespace, sent).await? {
         return answer(state, namespace, sent, present.states).await;
     }
-    if decide::compare(sent, &present.states)? == Standing::Stale {
-        let named = |role: &String| sent.files().any(|s| s.name == *role);
-        let current = present
-            .states
-            .into_iter()
-            .filter(|(role, _)| named(role))
-            .collect();
-        return Err(PublishError::Stale { current });
-    }
-    let mut releases = Vec::new();
-    for role in &sent.roles {
-        let before = before(
-            state,
-            namespace,
-            role,
-            present.states.get(&role.name).map(|s| s.version),
-        )
-        .await?;
-        releases.extend(role.new_releases(before.as_ref())?);
-    }
-    check_candidates(state, namespace, &releases).await?;
+    let releases = follows(state, &present, sent).await?;
     let blobs = trust::find(state, namespace, &sent.roles, &[]).await?;
 
     let (signer, promoted) = signer_under(state, &present.record, sent).await?;
@@ -97,7 +80,7 @@ async fn attempt(
         .iter()
         .map(|r| (r.name.as_str(), FileMeta::of(r.file.version, r.bytes.as_bytes())));
     let online = signer.next(&present.snapshot, &present.timestamp, changed, now)?;
-    let proposal = Proposal {
+    let proposed = Proposed {
         state,
         present: &present,
         root: sent.root.as_ref(),
@@ -106,7 +89,7 @@ async fn attempt(
         online: &online,
         blobs: &blobs,
     };
-    proposal.judge(now).await?;
+    proposed.judge(now).await?;
 
     trust::store(state, namespace, blobs).await?;
     let publish: Vec<_> = releases
@@ -142,6 +125,38 @@ async fn attempt(
         .await?;
     state.steps.done(Step::P3)?;
     answer(state, namespace, sent, states).await
+}
+
+/// Whether what was sent may follow what stands: parents, versions, and that no release changes. Gives the releases that it lists
+/// for the first time, all of them candidates.
+pub(super) async fn follows(
+    state: &AppState,
+    present: &Present,
+    sent: &Sent,
+) -> Result<Vec<NewRelease>, PublishError> {
+    let namespace = &present.record.name;
+    if decide::compare(sent, &present.states)? == Standing::Stale {
+        return Err(stale(present, sent));
+    }
+    let mut releases = Vec::new();
+    for role in &sent.roles {
+        let version = present.states.get(&role.name).map(|s| s.version);
+        let before = before(state, namespace, role, version).await?;
+        releases.extend(role.new_releases(before.as_ref())?);
+    }
+    check_candidates(state, namespace, &releases).await?;
+    Ok(releases)
+}
+
+/// Another publication came first: with the current files of the roles that were sent.
+pub(super) fn stale(present: &Present, sent: &Sent) -> PublishError {
+    let named = |role: &String| sent.files().any(|s| s.name == *role);
+    let states = present.states.iter().filter(|(role, _)| named(role));
+    PublishError::Stale {
+        current: states
+            .map(|(role, state)| (role.clone(), state.clone()))
+            .collect(),
+    }
 }
 
 /// A role's current file, which must be there.

@@ -8,6 +8,7 @@ use assay_schema::problem::{Problem, ProblemKind};
 use assay_schema::{ModelName, NamespaceName, Sha256Digest, Verdict, VersionName};
 use assay_verifier::TrustError;
 
+use super::collect::BadProposal;
 use super::decide::BadPublication;
 use super::first::BadRoot;
 use super::online::OnlineError;
@@ -136,6 +137,9 @@ pub enum PublishError {
     /// A blob that no target names.
     #[error("blob {0}: expected only blobs that the targets metadata lists under trust/")]
     Unlisted(Sha256Digest),
+    /// A proposal that is not kept, or signatures of one.
+    #[error(transparent)]
+    Proposal(#[from] BadProposal),
     /// The device's own verifier refuses the metadata.
     #[error("{0}; a device would refuse this, so nothing was published")]
     Trust(#[from] TrustError),
@@ -178,7 +182,9 @@ impl PublishError {
             Self::NoKeys(_) | Self::Unlisted(_) => ProblemKind::BadRequest,
             Self::Publication(BadPublication::Empty | BadPublication::Role(_)) => ProblemKind::BadRequest,
             Self::Root(_) | Self::Publication(_) | Self::NoCandidate { .. } => ProblemKind::MetadataRefused,
-            Self::Trust(_) | Self::Refused { .. } => ProblemKind::MetadataRefused,
+            Self::Proposal(BadProposal::None(_)) => ProblemKind::NotFound,
+            Self::Proposal(BadProposal::Full) => ProblemKind::TooManyProposals,
+            Self::Proposal(_) | Self::Trust(_) | Self::Refused { .. } => ProblemKind::MetadataRefused,
             Self::Stale { .. } => ProblemKind::StaleParent,
             Self::Busy(_) => ProblemKind::Unavailable,
             Self::Manifest(_) | Self::ManifestField { .. } => ProblemKind::BadManifest,

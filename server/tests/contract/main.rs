@@ -15,6 +15,7 @@ mod cosignatures;
 mod log;
 mod lookups;
 mod postgres;
+mod proposals;
 mod publishing;
 mod releases;
 mod samples;
@@ -92,6 +93,9 @@ suite! {
     log::three_sequencers_at_once_make_one_history,
     cosignatures::the_first_cosignature_of_a_size_and_key_stays,
     cosignatures::cosigned_sizes_are_found_by_witness_and_in_order,
+    proposals::signatures_of_a_proposal_add_up_and_the_first_of_a_key_stays,
+    proposals::signers_at_once_lose_no_signature,
+    proposals::a_namespace_keeps_so_many_proposals_and_no_more,
     tokens::a_revoked_token_is_gone,
     tokens::tokens_come_in_pages,
     writers::every_acknowledged_write_stands_for_others,

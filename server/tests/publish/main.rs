@@ -16,6 +16,7 @@ mod log_keys;
 mod metadata;
 mod namespace;
 mod openapi;
+mod proposals;
 mod rebase;
 mod resign;
 mod rooms;

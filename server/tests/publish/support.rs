@@ -11,7 +11,8 @@ use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, test};
 use assay_schema::api::{
-    CreateNamespace, NamespaceInfo, OnlineKeys, Publication, Published, UploadInfo, Visibility,
+    CreateNamespace, CreateToken, NamespaceInfo, NewToken, OnlineKeys, Publication, Published, Scope,
+    UploadInfo, Visibility,
 };
 use assay_schema::problem::Problem;
 use assay_schema::{ReleaseManifest, Sha256Digest, Stage};
@@ -166,6 +167,18 @@ impl Registry {
             body,
         )
         .await
+    }
+
+    /// The secret of a new token for `acme`.
+    pub async fn token(&self, scope: Scope) -> String {
+        let asked = CreateToken {
+            label: "a test's".to_owned(),
+            scope,
+            namespace: Some("acme".parse().unwrap()),
+            expires: None,
+        };
+        let made: NewToken = self.as_admin(Method::POST, "/v1/tokens", &asked).await.json();
+        made.secret
     }
 
     pub async fn keys(&self, namespace: &str) -> OnlineKeys {

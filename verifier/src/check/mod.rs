@@ -21,6 +21,8 @@ use crate::report::{Reports, refusal};
 use crate::request::{Answer, CachedBundle, CheckRequest, Fetch, Resource, Route, Want};
 use phase::Phase;
 
+pub use provenance::judge_signature;
+
 /// What the machine needs next.
 #[derive(Debug)]
 pub enum CheckStep {

@@ -14,6 +14,7 @@ use assay_schema::verdict::Refusal;
 use assay_schema::{ReleaseManifest, Sha256Digest, Stage, canonical, limits};
 use assay_trust::releases::TargetRef;
 use assay_trust::{DeviceState, Refreshed};
+use jiff::Timestamp;
 
 use super::log::Log;
 use super::phase::{Phase, stop};
@@ -156,7 +157,13 @@ impl Provenance {
                 rest,
                 refused,
             } => {
-                let judged = judge(&bytes, &signers, sigstore_root.as_deref(), &passed.manifest, ctx);
+                let judged = judge_signature(
+                    &bytes,
+                    &signers,
+                    sigstore_root.as_deref(),
+                    &passed.manifest,
+                    ctx.now,
+                );
                 match judged {
                     Ok(verified) => {
                         report(&verified, ctx);
@@ -278,15 +285,20 @@ fn next_signature(
     }
 }
 
-fn judge(
+/// Judges a model signature as stage 5 does: by a signer whom the namespace permits for the model, over exactly the manifest's
+/// files. For whoever looks at a release before it is published; `signers` and `sigstore_root` are the verified `trust/*` targets.
+///
+/// # Errors
+/// Why a device would refuse it.
+pub fn judge_signature(
     bundle: &[u8],
     signers: &Signers,
     sigstore_root: Option<&[u8]>,
     manifest: &ReleaseManifest,
-    ctx: &Context,
+    now: Timestamp,
 ) -> Result<VerifiedSignature, Box<Refusal>> {
     let permitted = permitted(signers, manifest);
-    let verified = verify_model_signature(bundle, &permitted, sigstore_root, ctx.now)
+    let verified = verify_model_signature(bundle, &permitted, sigstore_root, now)
         .map_err(|e| Box::new(signature_refusal(&permitted, &e)))?;
     let signed: BTreeMap<&str, &Sha256Digest> =
         verified.resources.iter().map(|(n, d)| (n.as_str(), d)).collect();

@@ -66,7 +66,7 @@ impl Present {
 }
 
 /// A state that does not stand yet.
-pub struct Proposal<'a> {
+pub struct Proposed<'a> {
     /// The registry's parts.
     pub state: &'a AppState,
     /// What stands.
@@ -83,7 +83,7 @@ pub struct Proposal<'a> {
     pub blobs: &'a [TrustBlob],
 }
 
-impl Proposal<'_> {
+impl Proposed<'_> {
     /// The device's own verifier, from what a device holds now to the proposed state.
     ///
     /// # Errors
@@ -206,7 +206,7 @@ impl Proposal<'_> {
     }
 }
 
-impl Source for Proposal<'_> {
+impl Source for Proposed<'_> {
     type Error = PublishError;
 
     async fn metadata(&self, role: &str, version: u64) -> Result<Option<Vec<u8>>, PublishError> {

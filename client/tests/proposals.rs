@@ -1,0 +1,652 @@
+//! Approving what a registry hands out: nothing is signed that was not computed here, nothing is published that is not complete.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use assay_authority::proposal as signing;
+use assay_client::publisher::{
+    AuthorityFolder, Grant, KeyRole, Outcome, Proposal, PublishError, PublishedRelease, Publisher,
+    ReleaseTerms, public_key,
+};
+use assay_client::transport::{Body, Fetched, Reply, Request, Traffic, Transport, TransportError};
+use assay_schema::Sha256Digest;
+use assay_schema::api::{Page, Publication};
+use assay_schema::problem::{Problem, ProblemKind};
+use assay_schema::proposal::{
+    AddSignatures, ProposalDetail, ProposalInfo, ProposalStanding, ProposedFile, RoleSignature,
+};
+use common::{MemoryRegistry, World, now, pull};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+type Doctor = Box<dyn Fn(&mut Publication) + Send + Sync>;
+
+/// A registry that keeps proposals, hands them out as its `doctor` likes, and loses publications while it is cut.
+struct Keeper {
+    inner: Arc<MemoryRegistry>,
+    identity: Sha256Digest,
+    kept: Mutex<BTreeMap<Sha256Digest, Publication>>,
+    doctor: Mutex<Option<Doctor>>,
+    cut: AtomicBool,
+}
+
+const PROPOSALS: &str = "/v1/namespaces/acme/proposals";
+
+impl Keeper {
+    fn doctored(&self, with: impl Fn(&mut Publication) + Send + Sync + 'static) {
+        *self.doctor.lock().unwrap() = Some(Box::new(with));
+    }
+
+    fn detail(&self, id: Sha256Digest) -> Option<ProposalDetail> {
+        let mut publication = self.kept.lock().unwrap().get(&id)?.clone();
+        if let Some(doctor) = &*self.doctor.lock().unwrap() {
+            doctor(&mut publication);
+        }
+        Some(ProposalDetail {
+            proposal: self.info(id, &publication),
+            publication,
+        })
+    }
+
+    fn info(&self, id: Sha256Digest, publication: &Publication) -> ProposalInfo {
+        let files = publication.roles.iter().map(|(role, file)| {
+            let shown = ProposedFile {
+                version: 1,
+                parent: file.parent,
+                signatures: Vec::new(),
+                thresholds: Vec::new(),
+            };
+            (role.clone(), shown)
+        });
+        ProposalInfo {
+            id,
+            standing: ProposalStanding::Open,
+            files: files.collect(),
+            created: now(),
+            updated: now(),
+        }
+    }
+
+    /// Adds the signatures of these files, of whatever worth.
+    fn merge(&self, id: Sha256Digest, added: &AddSignatures) {
+        let mut kept = self.kept.lock().unwrap();
+        for (role, signatures) in &added.roles {
+            let file = kept.get_mut(&id).unwrap().roles.get_mut(role).unwrap();
+            let mut all = signing::signatures(role, file.metadata.as_bytes()).unwrap();
+            all.extend(signatures.clone());
+            file.metadata = signing::with_signatures(role, file.metadata.as_bytes(), all).unwrap();
+        }
+    }
+}
+
+impl Transport for Keeper {
+    fn get(&self, path: &str, max: u64, etag: Option<&str>) -> Result<Fetched, TransportError> {
+        let Some(rest) = path.strip_prefix(PROPOSALS) else {
+            return self.inner.get(path, max, etag);
+        };
+        let bytes = match rest.strip_prefix('/') {
+            Some(id) => self
+                .detail(id.parse().unwrap())
+                .map(|d| serde_json::to_vec(&d).unwrap()),
+            None => {
+                let kept = self.kept.lock().unwrap();
+                let items = kept.iter().map(|(id, p)| self.info(*id, p)).collect();
+                Some(serde_json::to_vec(&Page { items, next: None }).unwrap())
+            }
+        };
+        Ok(bytes.map_or(Fetched::Missing, |bytes| Fetched::Found { bytes, etag: None }))
+    }
+
+    fn open(&self, path: &str, offset: u64, len: u64) -> Result<Box<dyn Read + '_>, TransportError> {
+        self.inner.open(path, offset, len)
+    }
+
+    fn send(&self, request: Request<'_>) -> Result<Reply, TransportError> {
+        if request.path.ends_with("/metadata") && self.cut.load(Ordering::SeqCst) {
+            return Err(TransportError::Unreachable {
+                registry: "memory".into(),
+                path: request.path,
+                reason: "cut".into(),
+                attempts: 1,
+            });
+        }
+        let path = request.path.clone();
+        let Some(rest) = path.strip_prefix(PROPOSALS) else {
+            return self.inner.send(request);
+        };
+        let body = match &request.body {
+            Body::Json(body) => body.as_slice(),
+            _ => b"",
+        };
+        let id = match (request.method, rest) {
+            ("POST", "") => {
+                let sent: Publication = serde_json::from_slice(body).unwrap();
+                let id = signing::id(self.identity, &sent).unwrap();
+                let mut added = AddSignatures::default();
+                for (role, file) in &sent.roles {
+                    let signatures = signing::signatures(role, file.metadata.as_bytes()).unwrap();
+                    added.roles.insert(role.clone(), signatures);
+                }
+                self.kept.lock().unwrap().entry(id).or_insert(sent);
+                self.merge(id, &added);
+                id
+            }
+            ("POST", one) => {
+                let id = one.trim_start_matches('/').trim_end_matches("/signatures");
+                let id = id.parse().unwrap();
+                self.merge(id, &serde_json::from_slice(body).unwrap());
+                id
+            }
+            (_, one) => {
+                let id: Sha256Digest = one.trim_start_matches('/').parse().unwrap();
+                let problem = Problem::new(ProblemKind::NotFound, "none");
+                return match self.kept.lock().unwrap().remove(&id) {
+                    Some(_) => Ok(Reply {
+                        status: 204,
+                        body: Vec::new(),
+                    }),
+                    None => Err(TransportError::Problem {
+                        path,
+                        problem: Box::new(problem),
+                    }),
+                };
+            }
+        };
+        Ok(Reply {
+            status: 200,
+            body: serde_json::to_vec(&self.detail(id).unwrap()).unwrap(),
+        })
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.inner.traffic()
+    }
+}
+
+/// A namespace in which two publishers' keys must sign the releases of `minilm`.
+struct Two {
+    world: World,
+    keeper: Arc<Keeper>,
+}
+
+impl Two {
+    fn new() -> Self {
+        let world = World::new();
+        let keeper = Arc::new(Keeper {
+            inner: world.registry.clone(),
+            identity: world.identity,
+            kept: Mutex::default(),
+            doctor: Mutex::default(),
+            cut: AtomicBool::new(false),
+        });
+        let two = Self { world, keeper };
+        for (name, role) in [("second", Some(KeyRole::Publisher)), ("nobody", None)] {
+            let folder = AuthorityFolder::open(&two.at(name)).unwrap();
+            if let Some(role) = role {
+                folder.generate(role, 1, role.default_kind(), None).unwrap();
+            }
+            let publisher = two.publisher(name);
+            let namespace = "acme".parse().unwrap();
+            publisher
+                .join(&namespace, two.world.identity, "http://registry.test")
+                .unwrap();
+        }
+        let keys = ["authority", "second"].map(|name| two.at(name).join("publisher.pem.pub"));
+        let grant = Grant {
+            model: "minilm".parse().unwrap(),
+            blocks: vec![0],
+            keys: keys.iter().map(|path| public_key(path).unwrap()).collect(),
+            threshold: 2,
+            max_epoch: None,
+        };
+        let first = two.publisher("authority");
+        let review = first
+            .review(first.propose_grant(&grant, now()).unwrap(), None, now())
+            .unwrap();
+        assert!(matches!(first.collect(review, now()), Ok(Outcome::Published(_))));
+        two
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.world.dir.path().join(name)
+    }
+
+    fn publisher(&self, name: &str) -> Publisher {
+        Publisher::new(
+            AuthorityFolder::open(&self.at(name)).unwrap(),
+            self.keeper.clone(),
+        )
+    }
+
+    /// The first publisher's part of a release.
+    fn propose(&self, version: &str, content: &[u8], again: bool) -> (PublishedRelease, Sha256Digest) {
+        let folder = self.world.files(
+            &format!("{version}-{}", content.len()),
+            &[("weights.bin", content)],
+        );
+        let terms = ReleaseTerms::new("minilm".parse().unwrap(), version.parse().unwrap());
+        let first = self.publisher("authority").sign_again(again);
+        let made = first.publish(&folder, &terms, now()).unwrap();
+        let id = made.proposal.as_ref().unwrap().id;
+        (made, id)
+    }
+
+    /// What a publisher comes to that approves whatever it is shown.
+    fn approve(&self, name: &str, id: &Sha256Digest) -> Result<Outcome, PublishError> {
+        let publisher = self.publisher(name);
+        let proposal = publisher.proposal(&id.to_hex())?;
+        let review = publisher.review(proposal, None, now())?;
+        publisher.collect(review, now())
+    }
+
+    fn signed(&self, name: &str) -> usize {
+        self.publisher(name).folder().journal().unwrap().len()
+    }
+}
+
+/// Changes the `signed` part of one file, as if nobody had signed it.
+fn edit(publication: &mut Publication, role: &str, change: impl Fn(&mut Value)) {
+    let file = publication.roles.get_mut(role).unwrap();
+    let mut value: Value = serde_json::from_str(&file.metadata).unwrap();
+    change(&mut value["signed"]);
+    file.metadata = value.to_string();
+}
+
+const ROLE: &str = "model.minilm.0";
+const PATH: &str = "models/minilm/0/1.0.0.json";
+
+#[test]
+fn the_second_publisher_publishes_what_it_computed_itself() {
+    let two = Two::new();
+    let (made, id) = two.propose("1.0.0", b"weights", false);
+    assert_eq!(made.proposal.unwrap().missing.len(), 1);
+    assert!(two.world.registry.file("1.model.minilm.0.json").is_none());
+    let second = two.publisher("second");
+    let views = second.proposals(now()).unwrap();
+    assert_eq!((views.len(), views[0].id, views[0].missing.len()), (1, id, 1));
+    let review = second
+        .review(second.proposal(&id.to_hex()[..8]).unwrap(), None, now())
+        .unwrap();
+    let shown = review.changes().join("\n");
+    for said in [
+        "acme/minilm@1.0.0",
+        "weights.bin, 7 bytes",
+        "signed by \"acme models\"",
+    ] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+    assert!(matches!(second.collect(review, now()), Ok(Outcome::Published(_))));
+    pull(&two.world.device()).unwrap();
+}
+
+#[test]
+fn a_proposal_other_than_its_id_names_is_refused() {
+    type Case = (&'static str, fn(&mut Publication));
+    let cases: [Case; 7] = [
+        ("digest", |p| {
+            edit(p, ROLE, |s| {
+                s["targets"][PATH]["hashes"]["sha256"] = json!("00".repeat(32));
+            });
+        }),
+        ("path", |p| {
+            edit(p, ROLE, |s| {
+                let target = s["targets"][PATH].take();
+                s["targets"] = json!({"models/minilm/0/9.9.9.json": target});
+            });
+        }),
+        ("order", |p| {
+            edit(p, ROLE, |s| {
+                s["targets"][PATH]["custom"]["x-assay"]["order"]["counter"] = json!(50);
+            });
+        }),
+        ("expiry", |p| {
+            edit(p, ROLE, |s| s["expires"] = json!("2099-01-01T00:00:00Z"));
+        }),
+        ("namespace", |p| {
+            edit(p, ROLE, |s| s["x-assay"]["namespace"] = json!("11".repeat(32)));
+        }),
+        ("parent", |p| {
+            p.roles.get_mut(ROLE).unwrap().parent = Some(Sha256Digest::new([1; 32]));
+        }),
+        ("another file", |p| {
+            let file = p.roles[ROLE].clone();
+            p.roles.insert("model.minilm.1".to_owned(), file);
+        }),
+    ];
+    let two = Two::new();
+    let (_, id) = two.propose("1.0.0", b"weights", false);
+    let before = two.signed("second");
+    for (case, doctor) in cases {
+        two.keeper.doctored(doctor);
+        let refused = two.approve("second", &id);
+        let Err(PublishError::Proposal { what, .. }) = &refused else {
+            panic!("{case}: {refused:?}");
+        };
+        assert!(what.contains("handed out"), "{case}: {what}");
+        let view = &two.publisher("second").proposals(now()).unwrap()[0];
+        assert!(view.changes.is_err(), "{case}");
+    }
+    assert_eq!(two.signed("second"), before);
+    // A proposal that another namespace's id names is no better.
+    two.keeper.doctored(|_| {});
+    let missing = two.approve("second", &Sha256Digest::new([7; 32]));
+    assert!(
+        matches!(missing, Err(PublishError::NoProposal { .. })),
+        "{missing:?}"
+    );
+}
+
+/// A proposal as somebody hands it over who made all of it up.
+fn handed(two: &Two, id: &Sha256Digest, doctor: impl Fn(&mut Publication)) -> Proposal {
+    let mut publication = two.keeper.kept.lock().unwrap()[id].clone();
+    doctor(&mut publication);
+    let file =
+        json!({"v": 1, "namespace": "acme", "identity": two.world.identity, "publication": publication});
+    serde_json::from_value(file).unwrap()
+}
+
+#[test]
+fn a_made_up_release_is_refused_whatever_name_it_comes_under() {
+    let two = Two::new();
+    two.propose("0.9.0", b"older", false);
+    let older = two.keeper.kept.lock().unwrap().keys().next().copied().unwrap();
+    assert!(matches!(two.approve("second", &older), Ok(Outcome::Published(_))));
+    let (_, id) = two.propose("1.0.0", b"weights", false);
+    type Case = (&'static str, fn(&mut Value));
+    let cases: [Case; 8] = [
+        ("on the registry", |s| {
+            s["targets"][PATH]["hashes"]["sha256"] = json!("00".repeat(32));
+        }),
+        ("order in the manifest", |s| {
+            s["targets"][PATH]["custom"]["x-assay"]["order"]["counter"] = json!(50);
+        }),
+        ("version in the manifest", |s| {
+            let target = s["targets"][PATH].take();
+            s["targets"].as_object_mut().unwrap().remove(PATH);
+            s["targets"]["models/minilm/0/9.9.9.json"] = target;
+        }),
+        ("target path", |s| {
+            let target = s["targets"][PATH].take();
+            s["targets"].as_object_mut().unwrap().remove(PATH);
+            s["targets"]["models/other/0/1.0.0.json"] = target;
+        }),
+        ("on the registry", |s| s["targets"][PATH]["length"] = json!(1)),
+        ("models/minilm/0/0.9.0.json", |s| {
+            s["targets"]
+                .as_object_mut()
+                .unwrap()
+                .remove("models/minilm/0/0.9.0.json");
+        }),
+        ("version of model.minilm.0", |s| s["version"] = json!(7)),
+        ("x-assay of model.minilm.0", |s| {
+            s["x-assay"]["namespace"] = json!("11".repeat(32))
+        }),
+    ];
+    let before = two.signed("second");
+    let second = two.publisher("second");
+    for (expected, change) in cases {
+        let proposal = handed(&two, &id, |p| edit(p, ROLE, change));
+        let refused = second.review(proposal, None, now());
+        let Err(error) = &refused else {
+            panic!("{expected}: {refused:?}");
+        };
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+    }
+    let other_parent = handed(&two, &id, |p| {
+        p.roles.get_mut(ROLE).unwrap().parent = None;
+    });
+    let refused = second.review(other_parent, None, now()).unwrap_err();
+    assert!(refused.to_string().contains("that it replaces"), "{refused}");
+    assert_eq!(two.signed("second"), before);
+}
+
+#[test]
+fn a_folder_of_other_files_is_refused() {
+    let two = Two::new();
+    let (_, id) = two.propose("1.0.0", b"weights", false);
+    let second = two.publisher("second");
+    let review = |folder: &[(&str, &[u8])], name: &str| {
+        let folder = two.world.files(name, folder);
+        second.review(second.proposal(&id.to_hex()).unwrap(), Some(&folder), now())
+    };
+    let cases: [&[(&str, &[u8])]; 3] = [
+        &[("weights.bin", b"Weights")],
+        &[("weights.bin", b"weights"), ("more.bin", b"x")],
+        &[("other.bin", b"weights")],
+    ];
+    for (n, files) in cases.into_iter().enumerate() {
+        let refused = review(files, &format!("other-{n}"));
+        assert!(
+            matches!(refused, Err(PublishError::Proposal { .. })),
+            "{n}: {refused:?}"
+        );
+    }
+    let same = review(&[("weights.bin", b"weights")], "same").unwrap();
+    assert!(same.changes().join("\n").contains("every file is the one in"));
+}
+
+#[test]
+fn signatures_that_are_not_right_count_for_nothing() {
+    let two = Two::new();
+    let (_, id) = two.propose("1.0.0", b"weights", false);
+    let kept = two.keeper.kept.lock().unwrap()[&id].clone();
+    let bytes = kept.roles[ROLE].metadata.as_bytes();
+    let first = signing::signatures(ROLE, bytes).unwrap().remove(0);
+    let second_key = public_key(&two.at("second").join("publisher.pem.pub")).unwrap();
+    let second_id = assay_authority::public::key_id(&second_key.to_tuf().unwrap()).unwrap();
+    // The first publisher's signature under the second one's id, and a stranger's.
+    let junk = [
+        RoleSignature {
+            keyid: second_id,
+            ..first
+        },
+        RoleSignature {
+            keyid: "ab".repeat(32),
+            sig: "cd".repeat(64),
+        },
+    ];
+    for bad in junk {
+        let put = bad.clone();
+        two.keeper.doctored(move |p| {
+            let file = p.roles.get_mut(ROLE).unwrap();
+            let mut all = signing::signatures(ROLE, file.metadata.as_bytes()).unwrap();
+            all.push(put.clone());
+            file.metadata = signing::with_signatures(ROLE, file.metadata.as_bytes(), all).unwrap();
+        });
+        // Whoever has no key cannot publish what only looks complete.
+        let nobody = two.approve("nobody", &id);
+        assert!(matches!(nobody, Err(PublishError::NoKey { .. })), "{nobody:?}");
+        let first = two.publisher("authority");
+        let review = first
+            .review(first.proposal(&id.to_hex()).unwrap(), None, now())
+            .unwrap();
+        assert!(review.changes().iter().any(|line| line.contains(&bad.keyid)));
+        assert_eq!(review.missing().unwrap().len(), 1);
+        // The answer to its own signature carries the junk again.
+        let outcome = first.collect(review, now()).unwrap();
+        assert!(matches!(outcome, Outcome::Incomplete { .. }), "{outcome:?}");
+    }
+    assert!(two.world.registry.file("1.model.minilm.0.json").is_none());
+    let published = two.approve("second", &id);
+    assert!(matches!(published, Ok(Outcome::Published(_))), "{published:?}");
+    let file = two.world.registry.file("1.model.minilm.0.json").unwrap();
+    assert_eq!(signing::signatures(ROLE, &file).unwrap().len(), 2);
+}
+
+#[test]
+fn another_answer_to_a_signature_than_its_proposal_is_refused() {
+    let two = Two::new();
+    let (_, id) = two.propose("1.0.0", b"weights", false);
+    let first = two.publisher("authority");
+    let review = first
+        .review(first.proposal(&id.to_hex()).unwrap(), None, now())
+        .unwrap();
+    two.keeper
+        .doctored(|p| edit(p, ROLE, |s| s["expires"] = json!("2099-01-01T00:00:00Z")));
+    let refused = first.collect(review, now());
+    assert!(
+        matches!(refused, Err(PublishError::Proposal { .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn what_ended_between_the_last_signature_and_the_publication_anybody_finishes() {
+    for finisher in ["authority", "second", "nobody"] {
+        let two = Two::new();
+        let (_, id) = two.propose("1.0.0", b"weights", false);
+        // The second publisher's signature reaches the registry alone.
+        let second = two.publisher("second");
+        let review = second
+            .review(second.proposal(&id.to_hex()).unwrap(), None, now())
+            .unwrap();
+        let Outcome::Incomplete { proposal, .. } = signed_alone(&two, &second, review) else {
+            panic!("published alone");
+        };
+        let file = &proposal.publication.roles[ROLE];
+        let added = AddSignatures {
+            roles: [(
+                ROLE.to_owned(),
+                signing::signatures(ROLE, file.metadata.as_bytes()).unwrap(),
+            )]
+            .into(),
+        };
+        two.keeper.merge(id, &added);
+        let done = two.approve(finisher, &id);
+        assert!(matches!(done, Ok(Outcome::Published(_))), "{finisher}: {done:?}");
+        pull(&two.world.device()).unwrap();
+    }
+}
+
+/// Signs a copy from which the others' signatures were taken.
+fn signed_alone(two: &Two, publisher: &Publisher, review: assay_client::publisher::Review) -> Outcome {
+    let id = review.id();
+    let bare = handed(two, &id, |p| {
+        for (role, file) in &mut p.roles {
+            file.metadata = signing::with_signatures(role, file.metadata.as_bytes(), []).unwrap();
+        }
+    });
+    let review = publisher.review(bare, None, now()).unwrap();
+    assert_eq!(review.id(), id);
+    publisher.sign(review, now()).unwrap()
+}
+
+#[test]
+fn of_two_bodies_of_one_version_the_second_needs_a_persons_word() {
+    let two = Two::new();
+    let (_, first) = two.propose("1.0.0", b"weights", false);
+    two.keeper.cut.store(true, Ordering::SeqCst);
+    let cut = two.approve("second", &first);
+    assert!(matches!(cut, Err(PublishError::Transport(_))), "{cut:?}");
+    two.keeper.cut.store(false, Ordering::SeqCst);
+    let (_, other) = two.propose("1.0.1", b"other weights", true);
+    assert_ne!(first, other);
+    let before = two.signed("second");
+    let refused = two.approve("second", &other);
+    let Err(PublishError::SignedBefore { role, version, .. }) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((role.as_str(), *version, two.signed("second")), (ROLE, 1, before));
+    assert!(matches!(two.approve("second", &first), Ok(Outcome::Published(_))));
+}
+
+#[test]
+fn who_signs_last_at_the_same_time_finds_it_published() {
+    let two = Two::new();
+    let (_, id) = two.propose("1.0.0", b"weights", false);
+    let keeper = two.keeper.clone();
+    let path = two.at("second");
+    let twin = two.at("twin");
+    std::fs::create_dir(&twin).unwrap();
+    for entry in std::fs::read_dir(&path).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), twin.join(entry.file_name())).unwrap();
+    }
+    let told = Arc::new(AtomicBool::new(false));
+    let seen = told.clone();
+    two.world
+        .registry
+        .race("POST /v1/namespaces/acme/metadata", move || {
+            let publisher = Publisher::new(AuthorityFolder::open(&twin).unwrap(), keeper);
+            let proposal = publisher.proposal(&id.to_hex()).unwrap();
+            let review = publisher.review(proposal, None, now()).unwrap();
+            assert!(matches!(
+                publisher.collect(review, now()),
+                Ok(Outcome::Published(_))
+            ));
+            seen.store(true, Ordering::SeqCst);
+        });
+    let done = two.approve("second", &id);
+    assert!(matches!(done, Ok(Outcome::Published(_))), "{done:?}");
+    assert!(told.load(Ordering::SeqCst));
+}
+
+#[test]
+fn nothing_is_signed_on_top_of_expired_metadata_of_the_registry() {
+    let two = Two::new();
+    let (_, id) = two.propose("1.0.0", b"weights", false);
+    let second = two.publisher("second");
+    let later = now() + SignedDuration::from_hours(24 * 3);
+    let refused = second.review(second.proposal(&id.to_hex()).unwrap(), None, later);
+    assert!(matches!(refused, Err(PublishError::Untrusted(_))), "{refused:?}");
+}
+
+#[test]
+fn keys_thresholds_and_delegations_are_shown_as_they_would_become() {
+    let two = Two::new();
+    let stranger = AuthorityFolder::open(&two.at("stranger")).unwrap();
+    let key = stranger
+        .generate(KeyRole::Publisher, 1, KeyRole::Publisher.default_kind(), None)
+        .unwrap();
+    let first = two.publisher("authority");
+    let grant = Grant {
+        model: "minilm".parse().unwrap(),
+        blocks: vec![0, 3],
+        keys: vec![key.clone()],
+        threshold: 1,
+        max_epoch: Some(9),
+    };
+    let honest = first.propose_grant(&grant, now()).unwrap();
+    let review = first.review(honest.clone(), None, now()).unwrap();
+    let id = assay_authority::public::key_id(&key.to_tuf().unwrap()).unwrap();
+    let shown = review.changes().join("\n");
+    for said in [
+        format!("model.minilm.0: adds ed25519 key {id}"),
+        "model.minilm.0: threshold 2 of 2 -> 1 of 1".to_owned(),
+        "model.minilm.3: highest epoch none -> 9".to_owned(),
+    ] {
+        assert!(shown.contains(&said), "{said}: {shown}");
+    }
+    // What widens a delegation's paths, or adds to it what nobody knows, is refused.
+    let mut file = serde_json::to_value(&honest).unwrap();
+    let text = file["publication"]["roles"]["targets"]["metadata"]
+        .as_str()
+        .unwrap();
+    let honest: Value = serde_json::from_str(text).unwrap();
+    for (at, bad) in [
+        ("/signed/delegations/roles/0/paths", json!(["models/*"])),
+        ("/signed/delegations/roles/0/terminating", json!(false)),
+        ("/signed/spec_version", json!("1.9.9")),
+    ] {
+        let mut value = honest.clone();
+        *value.pointer_mut(at).unwrap() = bad;
+        file["publication"]["roles"]["targets"]["metadata"] = value.to_string().into();
+        let proposal: Proposal = serde_json::from_value(file.clone()).unwrap();
+        let refused = first.review(proposal, None, now());
+        assert!(
+            matches!(refused, Err(PublishError::Proposal { .. })),
+            "{at}: {refused:?}"
+        );
+    }
+}
