@@ -4,9 +4,14 @@
 //! first opens a transaction, each writes inside a savepoint of its own, and the last of those that wait - or the one that makes the
 //! group large or old enough - commits for all. Nobody is told of success before that commit; whoever fails or goes away takes back
 //! their own savepoint only. PostgreSQL groups its flushes by itself.
+//!
+//! A request may go away at every await. So everything but a writer's own statements runs in a task that nobody can drop halfway:
+//! opening, leaving and committing a savepoint are done wholly, with the group's lock held. A savepoint that cannot be opened or left
+//! is that of a transaction which is no longer the group's (SQLite takes one back by itself when its disk is full): then the whole
+//! group fails, and all of its members are told so.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::{Duration, Instant};
 
 use sea_orm::{
@@ -22,6 +27,13 @@ use super::error::DatabaseError;
 const MEMBERS: usize = 64;
 /// The age from which a group takes no more members.
 const AGE: Duration = Duration::from_millis(10);
+
+/// Begins a member's part.
+const SAVEPOINT: &str = "SAVEPOINT member";
+/// Keeps it.
+const RELEASE: &str = "RELEASE member";
+/// Takes it back.
+const ROLLBACK: &str = "ROLLBACK TO member; RELEASE member";
 
 /// Begins the transactions that write.
 #[derive(Debug, Clone)]
@@ -40,7 +52,7 @@ pub(super) struct Group {
     waiting: Arc<AtomicUsize>,
     /// How long a writer waits for its turn.
     patience: Duration,
-    /// Commits survive the request that began them, and the runtime that served it.
+    /// Outlives the requests, and the runtimes that serve them.
     runtime: Handle,
 }
 
@@ -48,23 +60,31 @@ pub(super) struct Group {
 #[derive(Debug)]
 struct Open {
     transaction: DatabaseTransaction,
-    members: Vec<oneshot::Sender<Result<(), DbErr>>>,
+    members: Vec<Told>,
     since: Instant,
 }
 
+type Told = oneshot::Sender<Result<(), DbErr>>;
+type Guard = OwnedMutexGuard<Option<Open>>;
+
 /// A transaction that will write. Dropping it takes back what it wrote.
 #[derive(Debug)]
-pub(super) struct WriteTransaction {
-    /// `None` from the commit on.
-    own: Option<DatabaseTransaction>,
-    turn: Option<Turn>,
+pub(super) struct WriteTransaction(Part);
+
+#[derive(Debug)]
+enum Part {
+    Whole(DatabaseTransaction),
+    Member(Member),
+    Ended,
 }
 
-/// The right to write into the group's transaction.
+/// A savepoint, and the right to write into the group's transaction.
 #[derive(Debug)]
-struct Turn {
+struct Member {
     group: Group,
-    guard: OwnedMutexGuard<Option<Open>>,
+    guard: Guard,
+    /// The last statement that failed: why SQLite took back more than that statement, if it did.
+    trouble: Lock<Option<DbErr>>,
 }
 
 impl Writer {
@@ -91,139 +111,149 @@ impl Writer {
 
     pub(super) async fn begin(&self) -> Result<WriteTransaction, DatabaseError> {
         match self {
-            Self::Single(connection) => Ok(WriteTransaction {
-                own: Some(connection.begin().await?),
-                turn: None,
-            }),
-            Self::Grouped(group) => group.begin().await,
+            Self::Single(connection) => Ok(WriteTransaction(Part::Whole(connection.begin().await?))),
+            Self::Grouped(group) => {
+                let joining = group.runtime.spawn(group.clone().join());
+                Ok(WriteTransaction(Part::Member(joining.await.map_err(stopping)??)))
+            }
         }
     }
 }
 
 impl Group {
-    async fn begin(&self) -> Result<WriteTransaction, DatabaseError> {
-        let mut turn = self.turn().await?;
-        if turn.guard.is_none() {
-            // The write lock at once: a deferred transaction that reads and then writes would fail with SQLITE_BUSY whatever the
-            // time-out.
-            let options = TransactionOptions {
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                ..TransactionOptions::default()
-            };
-            *turn.guard = Some(Open {
-                transaction: self.connection.begin_with_options(options).await?,
+    /// Waits for its turn, and opens a savepoint. If nobody waits for the outcome any more, the member is dropped as it is made.
+    async fn join(self) -> Result<Member, DatabaseError> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let turn = tokio::time::timeout(self.patience, Arc::clone(&self.open).lock_owned()).await;
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        let Ok(mut guard) = turn else {
+            // The one before may have counted on this one to commit.
+            self.runtime.spawn(self.clone().settle());
+            let late = "every turn to write was taken for too long";
+            return Err(DatabaseError::Unavailable(DbErr::Custom(late.to_owned())));
+        };
+        let open = match guard.take() {
+            Some(open) => open,
+            None => Open {
+                // The write lock at once: a deferred transaction that reads and then writes would fail with SQLITE_BUSY whatever
+                // the time-out.
+                transaction: self
+                    .connection
+                    .begin_with_options(TransactionOptions {
+                        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                        ..TransactionOptions::default()
+                    })
+                    .await?,
                 members: Vec::new(),
                 since: Instant::now(),
-            });
-        }
-        let own = match turn.guard.as_ref() {
-            Some(open) => open.transaction.begin().await,
-            None => Err(DbErr::Custom("no transaction is open".to_owned())),
+            },
         };
-        match own {
-            Ok(own) => Ok(WriteTransaction {
-                own: Some(own),
-                turn: Some(turn),
-            }),
-            Err(error) => {
-                drop(turn);
-                self.settle();
-                Err(error.into())
-            }
+        if let Err(error) = open.transaction.execute_unprepared(SAVEPOINT).await {
+            open.fail(error.clone()).await;
+            return Err(error.into());
         }
-    }
-
-    /// Waits for its turn to write.
-    async fn turn(&self) -> Result<Turn, DatabaseError> {
-        let queued = Queued::new(self);
-        let guard = tokio::time::timeout(self.patience, Arc::clone(&self.open).lock_owned()).await;
-        let guard = guard.map_err(|_| {
-            DatabaseError::Unavailable(DbErr::Custom(
-                "every turn to write was taken for too long".to_owned(),
-            ))
-        })?;
-        queued.served();
-        Ok(Turn {
-            group: self.clone(),
+        *guard = Some(open);
+        Ok(Member {
+            group: self,
             guard,
+            trouble: Lock::default(),
         })
     }
 
-    /// Commits what is open as soon as nobody writes into it: for a group whose next writer went away.
-    fn settle(&self) {
-        let open = Arc::clone(&self.open);
-        self.runtime
-            .spawn(async move { finish(open.lock_owned().await).await });
-    }
-}
-
-/// A writer in the queue. If it goes away there, the group must not wait for it.
-struct Queued<'a>(Option<&'a Group>);
-
-impl<'a> Queued<'a> {
-    fn new(group: &'a Group) -> Self {
-        group.waiting.fetch_add(1, Ordering::SeqCst);
-        Self(Some(group))
+    async fn settle(self) {
+        let guard = Arc::clone(&self.open).lock_owned().await;
+        self.pass_on(guard).await;
     }
 
-    fn served(mut self) {
-        if let Some(group) = self.0.take() {
-            group.waiting.fetch_sub(1, Ordering::SeqCst);
+    /// Lets the next writer in, or commits for all if nobody waits or the group is due.
+    async fn pass_on(&self, mut guard: Guard) {
+        let due = |open: &Open| open.members.len() >= MEMBERS || open.since.elapsed() >= AGE;
+        // Whoever is counted gets the lock next, or settles when it gives up.
+        if self.waiting.load(Ordering::SeqCst) > 0 && !guard.as_ref().is_none_or(due) {
+            return;
+        }
+        if let Some(open) = guard.take() {
+            open.commit().await;
         }
     }
 }
 
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        if let Some(group) = self.0.take() {
-            group.waiting.fetch_sub(1, Ordering::SeqCst);
-            group.settle();
-        }
+impl Open {
+    async fn commit(self) {
+        let committed = self.transaction.commit().await;
+        tell(self.members, &committed);
+    }
+
+    /// Takes the whole group back.
+    async fn fail(self, error: DbErr) {
+        // Where SQLite has ended the transaction by itself, a rollback would fail and leave the connection believing in it: it gets
+        // one to roll back. Else this fails, and changes nothing.
+        let _ = self.transaction.execute_unprepared("BEGIN").await;
+        let _ = self.transaction.rollback().await;
+        tell(self.members, &Err(error));
     }
 }
 
-/// Commits for all members.
-async fn finish(mut guard: OwnedMutexGuard<Option<Open>>) {
-    let Some(Open {
-        transaction, members, ..
-    }) = guard.take()
-    else {
-        return;
-    };
-    let committed = transaction.commit().await;
-    drop(guard);
+/// A member that went away has nobody to tell.
+fn tell(members: Vec<Told>, outcome: &Result<(), DbErr>) {
     for member in members {
-        // A member that went away has nobody to tell.
-        let _ = member.send(committed.clone());
+        let _ = member.send(outcome.clone());
+    }
+}
+
+/// Keeps or takes back a member's part, wholly, and passes the turn on. A member that is told gets the answer of the group's commit.
+async fn leave(member: Member, how: &'static str, told: Option<Told>) {
+    let Member {
+        group,
+        mut guard,
+        trouble,
+    } = member;
+    let Some(mut open) = guard.take() else { return };
+    let left = open.transaction.execute_unprepared(how).await;
+    open.members.extend(told);
+    match left {
+        Ok(_) => {
+            *guard = Some(open);
+            group.pass_on(guard).await;
+        }
+        Err(error) => {
+            let trouble = trouble.into_inner().unwrap_or_else(PoisonError::into_inner);
+            open.fail(trouble.unwrap_or(error)).await;
+        }
     }
 }
 
 impl WriteTransaction {
     pub(super) async fn commit(mut self) -> Result<(), DatabaseError> {
-        let Some(own) = self.own.take() else {
-            return Err(DatabaseError::Failed(closed()));
-        };
-        own.commit().await?;
-        // From here on nothing is awaited before the turn is passed on: it cannot get lost.
-        let Some(Turn { group, mut guard }) = self.turn.take() else {
-            return Ok(());
-        };
-        let (told, committed) = oneshot::channel();
-        let due = guard.as_mut().is_none_or(|open| {
-            open.members.push(told);
-            open.members.len() >= MEMBERS || open.since.elapsed() >= AGE
-        });
-        if due || group.waiting.load(Ordering::SeqCst) == 0 {
-            group.runtime.spawn(finish(guard));
-        } else {
-            drop(guard);
+        match std::mem::replace(&mut self.0, Part::Ended) {
+            Part::Whole(transaction) => Ok(transaction.commit().await?),
+            Part::Ended => Err(DatabaseError::Failed(closed())),
+            Part::Member(member) => {
+                let (told, committed) = oneshot::channel();
+                let runtime = member.group.runtime.clone();
+                runtime.spawn(leave(member, RELEASE, Some(told)));
+                Ok(committed.await.map_err(stopping)??)
+            }
         }
-        let gone = |_| DatabaseError::Unavailable(DbErr::Custom("the registry is stopping".to_owned()));
-        Ok(committed.await.map_err(gone)??)
     }
 
-    fn own(&self) -> Result<&DatabaseTransaction, DbErr> {
-        self.own.as_ref().ok_or_else(closed)
+    fn transaction(&self) -> Result<&DatabaseTransaction, DbErr> {
+        match &self.0 {
+            Part::Whole(transaction) => Ok(transaction),
+            Part::Member(member) => member
+                .guard
+                .as_ref()
+                .map(|open| &open.transaction)
+                .ok_or_else(closed),
+            Part::Ended => Err(closed()),
+        }
+    }
+
+    fn note<T>(&self, done: Result<T, DbErr>) -> Result<T, DbErr> {
+        if let (Part::Member(member), Err(error)) = (&self.0, &done) {
+            *member.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        }
+        done
     }
 }
 
@@ -231,13 +261,16 @@ fn closed() -> DbErr {
     DbErr::Custom("the transaction has ended".to_owned())
 }
 
+/// A task that was dropped: only a runtime that ends does that.
+fn stopping(_: impl std::error::Error) -> DatabaseError {
+    DatabaseError::Unavailable(DbErr::Custom("the registry is stopping".to_owned()))
+}
+
 impl Drop for WriteTransaction {
     fn drop(&mut self) {
-        // The savepoint first: its rollback is queued before whatever the next writer does.
-        drop(self.own.take());
-        if let Some(Turn { group, guard }) = self.turn.take() {
-            drop(guard);
-            group.settle();
+        if let Part::Member(member) = std::mem::replace(&mut self.0, Part::Ended) {
+            let runtime = member.group.runtime.clone();
+            runtime.spawn(leave(member, ROLLBACK, None));
         }
     }
 }
@@ -245,25 +278,26 @@ impl Drop for WriteTransaction {
 #[async_trait::async_trait]
 impl ConnectionTrait for WriteTransaction {
     fn get_database_backend(&self) -> DbBackend {
-        // Without a transaction every statement fails, in whatever dialect it is.
-        self.own
-            .as_ref()
-            .map_or(DbBackend::Sqlite, ConnectionTrait::get_database_backend)
+        match &self.0 {
+            Part::Whole(transaction) => transaction.get_database_backend(),
+            // Without a transaction every statement fails, in whatever dialect it is.
+            Part::Member(_) | Part::Ended => DbBackend::Sqlite,
+        }
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.own()?.execute_raw(statement).await
+        self.note(self.transaction()?.execute_raw(statement).await)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.own()?.execute_unprepared(sql).await
+        self.note(self.transaction()?.execute_unprepared(sql).await)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.own()?.query_one_raw(statement).await
+        self.note(self.transaction()?.query_one_raw(statement).await)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.own()?.query_all_raw(statement).await
+        self.note(self.transaction()?.query_all_raw(statement).await)
     }
 }
