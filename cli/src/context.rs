@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assay_client::transport::{Limits, Secret, Traffic, registry_address};
-use assay_client::{HttpTransport, Store, Transport};
+use assay_client::{Device, HttpTransport, Store, Transport};
 
-use crate::args::{RegistryArgs, Show, StoreArgs, TokenArgs};
+use crate::args::{Age, RegistryArgs, Show, StoreArgs, TokenArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::observed::Observed;
@@ -73,6 +73,19 @@ impl Context {
             })?,
         };
         Ok(Store::open(&path)?)
+    }
+}
+
+/// The device in a store, with the owner's default bound on the age of states.
+pub(crate) fn device(store: Store) -> Result<Device, Failure> {
+    let device = Device::new(store);
+    match variable("ASSAY_MAX_STALE").map(|text| text.parse::<Age>()) {
+        None => Ok(device),
+        Some(Ok(age)) => Ok(device.max_stale(age.0)),
+        Some(Err(expected)) => {
+            let message = format!("ASSAY_MAX_STALE: {expected}");
+            Err(Failure::new(Exit::Usage, "usage", message))
+        }
     }
 }
 

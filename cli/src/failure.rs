@@ -316,6 +316,7 @@ impl From<DeviceError> for Failure {
             }
             DeviceError::Signature(_) => Self::new(Exit::Refused, "signature-invalid", message)
                 .advise("Do not use the files unless their signer explains this"),
+            DeviceError::Log(_) => Self::new(Exit::Usage, "bad-log", message),
             DeviceError::Stuck => Self::new(Exit::Failed, "internal", message),
         }
     }

@@ -378,6 +378,60 @@ fn a_wrong_fingerprint_and_a_wrong_path_are_refused() {
 }
 
 #[test]
+fn an_owners_terms_are_kept_and_hold() {
+    let world = World::new();
+    let model = world.model("model", 1);
+    world.run(["publish", &model, "acme/minilm@1.0.0"]).exits(DONE);
+    world.run(["pull", "acme/minilm"]).exits(DONE);
+
+    let set = |args: &[&str]| world.run_with(&[], &[&["trust", "set", "acme"], args].concat());
+    let kept = set(&["--max-stale", "1d 12h", "--least-root", "1", "--json"])
+        .exits(DONE)
+        .json();
+    assert_eq!(kept["namespace"]["terms"]["max_stale"], "PT36H", "{kept}");
+    world.run(["check", "acme/minilm"]).exits(DONE);
+    world.run(["path", "acme/minilm"]).exits(DONE);
+    let shown = world.run(["trust", "show", "acme"]).exits(DONE).out;
+    assert!(
+        shown.contains("max stale") && shown.contains("least root"),
+        "{shown}"
+    );
+
+    set(&["--least-root", "2"]).exits(DONE);
+    let refused = world.run(["check", "acme/minilm", "--json"]).exits(REFUSED);
+    assert!(format!("{refused:?}").contains("below-pin"), "{refused:?}");
+    set(&["--drop", "least-root"]).exits(DONE);
+    world.run(["check", "acme/minilm"]).exits(DONE);
+
+    // The state is older than a second by the time that it is asked for.
+    set(&["--max-stale", "1s"]).exits(DONE);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    for offline in [["path", "acme/minilm"], ["verify", "acme/minilm"]] {
+        let refused = world.run(offline).exits(REFUSED);
+        assert!(refused.err.contains("--max-stale"), "{refused:?}");
+    }
+    let refused = world.run(["check", "acme/minilm"]).exits(REFUSED);
+    assert!(refused.err.contains("timestamp_hours"), "{refused:?}");
+    set(&["--drop", "max-stale"]).exits(DONE);
+    world.run(["path", "acme/minilm"]).exits(DONE);
+    let whole_device = [("ASSAY_MAX_STALE", Some("1s"))];
+    world
+        .run_with(&whole_device, &["path", "acme/minilm"])
+        .exits(REFUSED);
+    world
+        .run_with(&[("ASSAY_MAX_STALE", Some("soon"))], &["path", "acme/minilm"])
+        .exits(USAGE);
+
+    set(&[]).exits(USAGE);
+    set(&["--max-stale", "6h", "--drop", "max-stale"]).exits(USAGE);
+    set(&["--log", "no key"]).exits(USAGE);
+    set(&["--witness", "without a log"]).exits(USAGE);
+    for age in ["0s", "-1h", "1 month", "often"] {
+        set(&["--max-stale", age]).exits(USAGE);
+    }
+}
+
+#[test]
 fn encrypted_keys_of_several_holders_sign_with_their_passphrase_only() {
     let world = World::new();
     let (keys, secret) = (world.at("keys"), world.at("passphrase"));

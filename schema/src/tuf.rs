@@ -1,5 +1,6 @@
 //! Where Assay's things stand in a TUF repository: role names, target paths, and the `x-assay` binding.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256Digest;
@@ -19,6 +20,10 @@ pub struct Binding {
     pub namespace: Sha256Digest,
     /// The role's name: `targets`, `snapshot`, `timestamp`, or a delegated role's.
     pub role: String,
+    /// When the registry signed a timestamp: the age of the state that a device rests on. TUF's own fields say only until when it
+    /// holds. Other roles do without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Timestamp>,
 }
 
 /// `x-assay` in the delegation of a model's role.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Data;
+use assay_log::Leaf;
+use assay_log::leaf::LeafKind;
 use assay_schema::{NamespaceName, Sha256Digest};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -188,9 +190,14 @@ impl AppState {
         version: u64,
         sha256: Sha256Digest,
     ) -> Result<Option<Placed>, LogError> {
+        let leaf = Leaf::new(identity, LeafKind::Snapshot, version, sha256)?;
+        self.wait_for_leaf(&leaf).await
+    }
+
+    async fn wait_for_leaf(&self, leaf: &Leaf) -> Result<Option<Placed>, LogError> {
         let patience = tokio::time::Instant::now() + LOG_PATIENCE;
         loop {
-            let placed = prove::place(self, identity, version, sha256).await?;
+            let placed = prove::place_of(self, leaf).await?;
             let may_grow = placed.is_none_or(|at| !at.settled && self.witnessing.may_grow(at.tree));
             if !may_grow || tokio::time::Instant::now() >= patience {
                 return Ok(placed);
@@ -199,18 +206,13 @@ impl AppState {
         }
     }
 
-    /// As [`AppState::log_part`], behind [`AppState::wait_for_log`].
+    /// The proof of a leaf, a snapshot's or a root's, as [`AppState::log_part`] gives it, but behind the wait of
+    /// [`AppState::wait_for_log`].
     ///
     /// # Errors
     /// See [`LogError`].
-    pub async fn log_part_soon(
-        &self,
-        identity: Sha256Digest,
-        version: u64,
-        sha256: Sha256Digest,
-        known: Option<u64>,
-    ) -> Result<Option<Proven>, LogError> {
-        match self.wait_for_log(identity, version, sha256).await? {
+    pub async fn leaf_part_soon(&self, leaf: &Leaf, known: Option<u64>) -> Result<Option<Proven>, LogError> {
+        match self.wait_for_leaf(leaf).await? {
             Some(placed) => Ok(Some(prove::snapshot(self, placed, known).await?)),
             None => Ok(None),
         }

@@ -481,7 +481,7 @@ impl Content {
         // Only a pull gets here, and a pull has a state.
         if let Some(state) = &mut self.state {
             state.raise_floor(&self.manifest.model, self.manifest.order);
-            self.follow_up.push_back(Action::Persist(state.clone()));
+            self.follow_up.push_back(Action::Persist(Box::new(state.clone())));
         }
     }
 

@@ -32,7 +32,7 @@ pub mod request;
 
 pub use approved::Approved;
 pub use assay_provenance as provenance;
-pub use assay_trust::{DeviceState, Pin, TrustError};
-pub use check::{AwaitFetch, AwaitPersist, CheckStep, Checked, check, judge_signature};
+pub use assay_trust::{DeviceState, Pin, Terms, TrustError};
+pub use check::{AwaitFetch, AwaitPersist, CheckStep, Checked, check, check_age, judge_signature};
 pub use content::{Action, Content, Event, Piece, PresentFile};
 pub use request::{Answer, CachedBundle, CheckRequest, Fetch, Resource, Route, Want};

@@ -103,6 +103,13 @@ pub enum Resource {
         /// The size of the checkpoint that the device accepted last, if any.
         size: Option<u64>,
     },
+    /// The proof that a root is in the log: before one is followed that came since the device's last check.
+    RootProof {
+        /// The root's version.
+        root: u64,
+        /// The size of the checkpoint that the device accepted last, if any.
+        size: Option<u64>,
+    },
 }
 
 /// A request to the driver: get this, stop after `max` bytes.

@@ -22,9 +22,11 @@ export function resourcePath(namespace, resource) {
       return `/tuf/${namespace}/targets/${escaped(resource.path)}`;
     case "blob":
       return `/v1/namespaces/${namespace}/blobs/${resource.sha256}`;
-    case "log-proof": {
+    case "log-proof":
+    case "root-proof": {
       const known = resource.size === null || resource.size === undefined ? "" : `&log=${resource.size}`;
-      return `/v1/namespaces/${namespace}/log-proof?snapshot=${resource.snapshot}${known}`;
+      const of = resource.kind === "root-proof" ? `root=${resource.root}` : `snapshot=${resource.snapshot}`;
+      return `/v1/namespaces/${namespace}/log-proof?${of}${known}`;
     }
     default:
       throw new Error(`expected a resource that this driver knows, found ${resource.kind}`);

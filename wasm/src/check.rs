@@ -78,9 +78,10 @@ pub struct Check {
 impl Check {
     /// Begins a check.
     ///
-    /// `pin`: `{namespace, identity, first_use?}`. `state`: what an earlier check said to persist, as text, or the bytes of
-    /// `1.root.json` as text on a device's first check, for which `first` is true. `request`: `{model, version?, route?: "bundle"
-    /// | "static", require?: [stage], cached?: {etag?, text}}`. `now`: the device's time, ISO 8601.
+    /// `pin`: `{namespace, identity, first_use?, terms?}`, where `terms` is `{log?, least_root?, confirmed_root?, max_stale?}`, the
+    /// last an ISO 8601 duration. `state`: what an earlier check said to persist, as text, or the bytes of `1.root.json` as text on a
+    /// device's first check, for which `first` is true. `request`: `{model, version?, route?: "bundle" | "static", require?: [stage],
+    /// cached?: {etag?, text}}`. `now`: the device's time, ISO 8601.
     ///
     /// # Errors
     /// An argument is malformed, or the root is not the one that the pin names.

@@ -40,7 +40,12 @@ impl Document {
 
     pub(super) fn bound(mut self, namespace: Sha256Digest) -> Result<Self, MetadataError> {
         let role = self.role.clone();
-        self.put(FIELD, &Binding { namespace, role })?;
+        let binding = Binding {
+            namespace,
+            role,
+            issued: None,
+        };
+        self.put(FIELD, &binding)?;
         Ok(self)
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use assay_schema::Sha256Digest;
 use assay_schema::limits::{MAX_SNAPSHOT, MAX_TIMESTAMP};
+use assay_schema::tuf::{Binding, FIELD};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -186,6 +187,18 @@ impl TimestampRole {
             .get(SNAPSHOT_FILE)
             .ok_or_else(|| field("timestamp", "meta", SNAPSHOT_FILE, "none"))?;
         FileMeta::read("timestamp", SNAPSHOT_FILE, entry)
+    }
+
+    /// When it is signed, so that devices can tell the age of what they are shown.
+    ///
+    /// # Errors
+    /// [`MetadataError::Field`]: it has no binding.
+    pub fn set_issued(&mut self, issued: Timestamp) -> Result<(), MetadataError> {
+        let binding = Binding {
+            issued: Some(issued),
+            ..self.document.binding()?
+        };
+        self.document.put(FIELD, &binding)
     }
 
     /// Points to another snapshot.

@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, Subcommand};
 
 use super::change::StatusCommand;
 use super::moving::TrustMove;
-use super::shared::{ChainArgs, DeviceArgs, RegistryArgs, StoreArgs, Wanted};
+use super::shared::{Age, ChainArgs, DeviceArgs, RegistryArgs, StoreArgs, Wanted};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TrustCommand {
@@ -19,6 +19,8 @@ pub(crate) enum TrustCommand {
     Show(TrustShow),
     /// Ask another registry for a namespace that its authority moved there
     Move(TrustMove),
+    /// Change what you demand of a namespace beyond its fingerprint, or confirm a root
+    Set(TrustSet),
     /// Trust a namespace no longer, and remove its releases from this device
     Remove(TrustRemove),
 }
@@ -29,8 +31,12 @@ pub(crate) enum TrustCommand {
 The fingerprint is what `assay namespace create` printed. Get it from the namespace's authority, not from the registry. \
 With --trust-on-first-use the registry's answer is believed once, and every verdict says so from then on.
 
-Example:
-  assay trust add acme --registry https://models.example.org --fingerprint 3f9c...")]
+--log, --witness and --least-root protect a new device from a root that was signed with keys which the authority retired \
+long ago; like the fingerprint, get them from the authority.
+
+Examples:
+  assay trust add acme --registry https://models.example.org --fingerprint 3f9c...
+  assay trust add acme --registry https://models.example.org --fingerprint 3f9c... --least-root 4 --max-stale 2d")]
 pub(crate) struct TrustAdd {
     /// The namespace
     pub(crate) namespace: NamespaceName,
@@ -40,6 +46,8 @@ pub(crate) struct TrustAdd {
     /// Believe whatever root the registry answers now
     #[arg(long, group = "how")]
     pub(crate) trust_on_first_use: bool,
+    #[command(flatten)]
+    pub(crate) terms: TermsArgs,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
     #[command(flatten)]
@@ -60,6 +68,65 @@ pub(crate) struct TrustShow {
     pub(crate) namespace: NamespaceName,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+}
+
+/// What the owner demands of a namespace.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Terms")]
+pub(crate) struct TermsArgs {
+    /// Refuse when the registry's state is older than this: 12h, 2d. The registry signs it anew when half of its `timestamp_hours`
+    /// are over, by default every 12 hours
+    #[arg(long, value_name = "TIME")]
+    pub(crate) max_stale: Option<Age>,
+    /// The key of a log that every state must be in, beside the log that the namespace names: NAME+ID+KEY
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) log: Option<String>,
+    /// The key of a witness of that log. Repeatable
+    #[arg(long, value_name = "VKEY", requires = "log")]
+    pub(crate) witness: Vec<String>,
+    /// How many of the witnesses must have cosigned [default: all]
+    #[arg(long, value_name = "K", requires = "witness")]
+    pub(crate) witness_threshold: Option<u32>,
+    /// The least version of the namespace's root
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) least_root: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is not named stays as it is, floors included.
+
+--confirm-root is for a root that a check refused: one that only revoked keys signed, or whose state is not in the log that this \
+device has followed. Ask the authority for the root's SHA-256 by another way than the registry. The confirmation holds for that \
+file alone.
+
+Examples:
+  assay trust set acme --max-stale 6h
+  assay trust set acme --log log.example.org+1a2b3c4d+AT... --witness w.example+5e6f7a8b+BM... --witness-threshold 1
+  assay trust set acme --confirm-root 9e1b...
+  assay trust set acme --drop max-stale,log")]
+pub(crate) struct TrustSet {
+    /// The namespace
+    pub(crate) namespace: NamespaceName,
+    #[command(flatten)]
+    pub(crate) terms: TermsArgs,
+    /// SHA-256 of a root file that the authority has confirmed to you
+    #[arg(long, value_name = "HEX")]
+    pub(crate) confirm_root: Option<Sha256Digest>,
+    /// Terms to drop
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "TERM")]
+    pub(crate) drop: Vec<Term>,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+/// A term that can be dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Term {
+    MaxStale,
+    Log,
+    LeastRoot,
+    ConfirmRoot,
 }
 
 #[derive(Debug, Args)]

@@ -23,14 +23,14 @@ pub(crate) use change::{
     StatusShow,
 };
 pub(crate) use device::{
-    Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, TrustAdd, TrustCommand,
-    TrustRemove, Update, Verify,
+    Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, Term, TermsArgs, TrustAdd,
+    TrustCommand, TrustRemove, TrustSet, Update, Verify,
 };
 pub(crate) use log::{LogArgs, LogAudit, LogCommand, Monitor};
 pub(crate) use moving::{NamespaceExport, NamespaceImport, TrustMove};
 pub(crate) use shared::{
-    AuthorityArgs, ChainArgs, DeviceArgs, PassphraseArgs, RegistryArgs, StoreArgs, TokenArgs, TokensArgs,
-    Wanted,
+    Age, AuthorityArgs, ChainArgs, DeviceArgs, PassphraseArgs, RegistryArgs, StoreArgs, TokenArgs,
+    TokensArgs, Wanted,
 };
 pub(crate) use witness::{WitnessAddLog, WitnessCommand, WitnessInit, WitnessRun, WitnessShow};
 
@@ -49,6 +49,7 @@ Environment:
   ASSAY_REGISTRY    the registry's address, where a command needs one and --registry is not given
   ASSAY_TOKEN       the token; it is sent to ASSAY_REGISTRY only, where that is set
   ASSAY_STORE       the device's store
+  ASSAY_MAX_STALE   how old a registry's state may be, for namespaces that `assay trust` gave no --max-stale: 12h, 2d
   ASSAY_AUTHORITY   the authority's folder
   ASSAY_PASSPHRASE  the passphrase of encrypted keys
   ASSAY_PKCS11_MODULE, ASSAY_PKCS11_PIN  the library of the token that holds keys, and its PIN";

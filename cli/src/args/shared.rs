@@ -7,6 +7,7 @@ use std::str::FromStr;
 use assay_schema::name::BadName;
 use assay_schema::{ModelRef, ReleaseRef, Stage, VersionName};
 use clap::Args;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 /// `acme/minilm` or `acme/minilm@1.2.0`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,29 @@ impl fmt::Display for Wanted {
         match &self.version {
             Some(version) => write!(f, "{}@{version}", self.model),
             None => self.model.fmt(f),
+        }
+    }
+}
+
+/// How old something may be: `90m`, `12h`, `2d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Age(pub(crate) SignedDuration);
+
+impl FromStr for Age {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            "expected a time of at least a second in days, hours, minutes or seconds, such as 12h or 2d"
+                .to_owned()
+        };
+        let span: Span = text.trim().parse().map_err(|_| wrong())?;
+        let age = span
+            .to_duration(SpanRelativeTo::days_are_24_hours())
+            .map_err(|_| wrong())?;
+        match age >= SignedDuration::from_secs(1) {
+            true => Ok(Self(age)),
+            false => Err(wrong()),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::pull::{judged, name};
 use crate::args::{HeldModel, PathOf, Rollback, Status};
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::failure::Failure;
 use crate::output::{Answer, columns};
 use crate::progress::bar;
@@ -111,11 +111,11 @@ fn document(model: &ModelRef, record: Option<&ActiveRecord>) -> Value {
 }
 
 pub(super) fn path(context: &Context, args: &PathOf) -> Result<Answer, Failure> {
-    let store = context.store(&args.store)?;
-    let active = match store.active(&args.model)? {
+    let device = context::device(context.store(&args.store)?)?;
+    let active = match device.active(&args.model)? {
         Some(active) => active,
         None => {
-            store.pin(&args.model.namespace)?;
+            device.store().pin(&args.model.namespace)?;
             return Err(StoreError::NotActive(args.model.clone()).into());
         }
     };

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::args::{ChainArgs, Check, DeviceArgs, Pull, Repair, Update, Wanted};
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::failure::Failure;
 use crate::observed::Observed;
 use crate::output::{Answer, bytes};
@@ -29,7 +29,7 @@ pub(super) fn device(
     let transport = context.connect(&address, &args.token)?;
     let shared = Arc::clone(&transport);
     Ok((
-        Device::new(store).connect_by(move |_| Ok(shared.clone())),
+        context::device(store)?.connect_by(move |_| Ok(shared.clone())),
         transport,
     ))
 }

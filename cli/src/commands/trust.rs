@@ -1,13 +1,15 @@
 //! `assay trust`.
 
 use assay_client::Device;
-use assay_client::device::Fingerprint;
+use assay_client::device::{Change, Fingerprint, TermsChange};
 use assay_client::store::PinRecord;
 use assay_client::transport::registry_address;
+use assay_schema::log::{self, LogTrust};
 use serde_json::{Value, json};
 
-use crate::args::{TrustAdd, TrustCommand, TrustMove, TrustRemove};
+use crate::args::{Term, TermsArgs, TrustAdd, TrustCommand, TrustMove, TrustRemove, TrustSet};
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Answer, columns};
 
@@ -16,6 +18,7 @@ pub(super) fn run(context: &Context, command: &TrustCommand) -> Result<Answer, F
         TrustCommand::Add(args) => add(context, args),
         TrustCommand::Move(args) => r#move(context, args),
         TrustCommand::Remove(args) => remove(context, args),
+        TrustCommand::Set(args) => set(context, args),
         TrustCommand::List(args) => {
             let pins: Vec<PinRecord> = context
                 .store(&args.store)?
@@ -48,10 +51,16 @@ pub(super) fn run(context: &Context, command: &TrustCommand) -> Result<Answer, F
                 .map(|(m, order)| [format!("floor {m}"), order.to_string()])
                 .collect();
             text.push_str(&columns(&floors));
-            Ok(Answer::new(
-                json!({"namespace": document(&pin), "floors": state.floors}),
-                text,
-            ))
+            if let Some(time) = state.time_floor {
+                text.push_str(&columns(&[["time floor".to_owned(), time.to_string()]]));
+            }
+            let document = json!({
+                "namespace": document(&pin),
+                "floors": state.floors,
+                "time_floor": state.time_floor,
+                "fresh": state.fresh,
+            });
+            Ok(Answer::new(document, text))
         }
     }
 }
@@ -66,7 +75,7 @@ fn add(context: &Context, args: &TrustAdd) -> Result<Answer, Failure> {
     let address = registry_address(&args.registry.registry)?;
     let transport = context.registry(&args.registry)?;
     let device = Device::new(context.store(&args.store)?).connect_by(move |_| Ok(transport.clone()));
-    let pin = device.trust_add(&address, &args.namespace, fingerprint)?;
+    let pin = device.trust_add_with(&address, &args.namespace, fingerprint, change(&args.terms))?;
     Ok(Answer::new(json!({"namespace": document(&pin)}), text(&pin)))
 }
 
@@ -76,6 +85,53 @@ fn r#move(context: &Context, args: &TrustMove) -> Result<Answer, Failure> {
     let device = Device::new(context.store(&args.store)?).connect_by(move |_| Ok(transport.clone()));
     let pin = device.trust_move(&address, &args.namespace)?;
     Ok(Answer::new(json!({"namespace": document(&pin)}), text(&pin)))
+}
+
+fn set(context: &Context, args: &TrustSet) -> Result<Answer, Failure> {
+    let mut change = change(&args.terms);
+    if let Some(root) = args.confirm_root {
+        change.confirmed_root = Change::Set(root);
+    }
+    for term in &args.drop {
+        let twice = match term {
+            Term::MaxStale => replace(&mut change.max_stale),
+            Term::Log => replace(&mut change.log),
+            Term::LeastRoot => replace(&mut change.least_root),
+            Term::ConfirmRoot => replace(&mut change.confirmed_root),
+        };
+        if twice {
+            let message = "--drop: a term cannot be set and dropped at once";
+            return Err(Failure::new(Exit::Usage, "usage", message));
+        }
+    }
+    if change == TermsChange::default() {
+        let message = "nothing to set: expected at least one term";
+        return Err(Failure::new(Exit::Usage, "usage", message).advise("`assay trust set --help` lists them"));
+    }
+    let device = Device::new(context.store(&args.store)?);
+    let pin = device.trust_set(&args.namespace, change)?;
+    Ok(Answer::new(json!({"namespace": document(&pin)}), text(&pin)))
+}
+
+/// Drops a term; whether it was to be set, too.
+fn replace<T>(change: &mut Change<T>) -> bool {
+    matches!(std::mem::replace(change, Change::Drop), Change::Set(_))
+}
+
+fn change(args: &TermsArgs) -> TermsChange {
+    let witnesses = u32::try_from(args.witness.len()).unwrap_or(u32::MAX);
+    let log = args.log.as_ref().map(|log| LogTrust {
+        v: log::VERSION,
+        log: log.clone(),
+        witnesses: args.witness.clone(),
+        threshold: args.witness_threshold.unwrap_or(witnesses),
+    });
+    TermsChange {
+        log: log.map_or(Change::Keep, Change::Set),
+        least_root: args.least_root.map_or(Change::Keep, Change::Set),
+        confirmed_root: Change::Keep,
+        max_stale: args.max_stale.map_or(Change::Keep, |age| Change::Set(age.0)),
+    }
 }
 
 fn remove(context: &Context, args: &TrustRemove) -> Result<Answer, Failure> {
@@ -104,14 +160,31 @@ fn document(pin: &PinRecord) -> Value {
         "registry": pin.registry,
         "fingerprint": pin.identity,
         "trust_on_first_use": pin.first_use,
+        "terms": pin.terms,
     })
 }
 
 fn text(pin: &PinRecord) -> String {
-    columns(&[
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let terms = &pin.terms;
+    let log = terms.log.as_ref().map(|log| match log.threshold {
+        0 => log.log.clone(),
+        k => format!("{}, {k} of {} witnesses", log.log, log.witnesses.len()),
+    });
+    let further = [
+        terms.max_stale.map(|age| row("max stale", format!("{age:#}"))),
+        log.map(|log| row("log", log)),
+        terms.least_root.map(|least| row("least root", least.to_string())),
+        terms
+            .confirmed_root
+            .map(|root| row("confirmed root", root.to_string())),
+    ];
+    let mut rows = vec![
         ["namespace".to_owned(), pin.namespace.to_string()],
         ["registry".to_owned(), pin.registry.clone()],
         ["fingerprint".to_owned(), pin.identity.to_string()],
         ["trusted".to_owned(), learned(pin).to_owned()],
-    ])
+    ];
+    rows.extend(further.into_iter().flatten());
+    columns(&rows)
 }

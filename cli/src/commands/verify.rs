@@ -9,7 +9,7 @@ use serde_json::json;
 use super::foreign;
 use super::pull::{device, judged, name, options};
 use crate::args::{Verify, Wanted};
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Answer;
@@ -91,7 +91,7 @@ fn offline(
     wanted: &Wanted,
     folder: Option<&Path>,
 ) -> Result<Answer, Failure> {
-    let device = Device::new(context.store(&args.device.store)?);
+    let device = context::device(context.store(&args.device.store)?)?;
     let bar = bar(context.show, "verifying", size(&device, wanted)?);
     let mut progress = |done| bar.set_position(done);
     let result = match folder {

@@ -3,7 +3,7 @@
 use assay_schema::{ModelRef, Verdict};
 use assay_verifier::{Answer, Approved, CheckRequest, CheckStep, Checked, Fetch, Route, Want, check};
 
-use super::{Device, Options, Result, RouteChoice, pin_of};
+use super::{Device, Options, Result, RouteChoice};
 use crate::store::{PinRecord, Writer};
 use crate::transport::{Fetched, Transport, paths};
 
@@ -55,7 +55,7 @@ impl Device {
             require: options.require.clone(),
         };
         let mut step = check(
-            &pin_of(pin),
+            &self.pin_of(pin),
             self.store.state(&model.namespace)?,
             request,
             self.now(),

@@ -13,7 +13,8 @@ impl Device {
     /// one. Who made the release, and whether it was fresh, was judged when it was activated.
     ///
     /// # Errors
-    /// No such release is kept, or the folder or the store cannot be read. A folder that differs is a verdict.
+    /// No such release is kept, the folder or the store cannot be read, or the last check that let the model pass is older than the
+    /// owner lets it be. A folder that differs is a verdict.
     pub fn verify_copy(
         &self,
         folder: &Path,
@@ -22,6 +23,7 @@ impl Device {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Verdict> {
         let pin = self.store.pin(&model.namespace)?;
+        self.check_age(model)?;
         let not_active = || StoreError::NotActive(model.clone());
         let kept = self.store.find_model(model)?.ok_or_else(not_active)?;
         let active = active_record(&kept)?.ok_or_else(not_active)?;

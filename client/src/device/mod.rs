@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_schema::verdict::Refusal;
 use assay_schema::{ModelRef, NamespaceName, Sha256Digest, Stage, Verdict};
-use assay_verifier::{Pin, TrustError, Want};
-use jiff::Timestamp;
+use assay_verifier::{Pin, TrustError, Want, check_age};
+use jiff::{SignedDuration, Timestamp};
 
 pub use oms::{OmsCheck, VerifiedDirectory};
 pub use pull::{PullProgress, Pulled};
-pub use trust::Fingerprint;
+pub use trust::{Change, Fingerprint, TermsChange};
 
 use crate::folder::FileError;
 use crate::hash;
@@ -39,6 +39,7 @@ pub struct Device {
     connected: Mutex<BTreeMap<String, Arc<dyn Transport>>>,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     threads: usize,
+    max_stale: Option<SignedDuration>,
 }
 
 impl std::fmt::Debug for Device {
@@ -129,6 +130,9 @@ pub enum DeviceError {
         /// What the registry shows.
         found: Sha256Digest,
     },
+    /// A log's key, its witnesses or their threshold cannot be what an owner pins.
+    #[error("the log to pin: {0}")]
+    Log(#[from] assay_log::policy::PolicyError),
     /// What lies on the device is not what it should be, before any verdict could be made.
     #[error("{0}")]
     Refused(Box<Refusal>),
@@ -166,7 +170,16 @@ impl Device {
             connected: Mutex::default(),
             clock: Box::new(Timestamp::now),
             threads: hash::threads(),
+            max_stale: None,
         }
+    }
+
+    /// How old the state may be that a verdict rests on, for namespaces whose terms say nothing of it. The registry signs its
+    /// timestamps anew when half of their life is over: a bound below that refuses an honest registry.
+    #[must_use]
+    pub fn max_stale(mut self, bound: SignedDuration) -> Self {
+        self.max_stale = Some(bound);
+        self
     }
 
     /// Reaches registries by `connect`: with a token, other limits, or from memory.
@@ -198,12 +211,16 @@ impl Device {
         &self.store
     }
 
-    /// The active release of a model, leased. See [`Store::active`].
+    /// The active release of a model, leased. See [`Store::active`], which asks nothing of its age.
     ///
     /// # Errors
-    /// A record is damaged or cannot be read.
+    /// A record is damaged or cannot be read, or the last check that let the model pass is older than the owner lets it be.
     pub fn active(&self, model: &ModelRef) -> Result<Option<ActiveRelease>> {
-        Ok(self.store.active(model)?)
+        let active = self.store.active(model)?;
+        if active.is_some() {
+            self.check_age(model)?;
+        }
+        Ok(active)
     }
 
     /// What went over the wire so far, to all registries.
@@ -234,11 +251,27 @@ impl Device {
     }
 }
 
-fn pin_of(record: &PinRecord) -> Pin {
-    Pin {
-        namespace: record.namespace.clone(),
-        identity: record.identity,
-        first_use: record.first_use,
+impl Device {
+    /// What the verifier is told of a namespace: its record, with this device's bound on age where the record has none.
+    fn pin_of(&self, record: &PinRecord) -> Pin {
+        let mut terms = record.terms.clone();
+        terms.max_stale = terms.max_stale.or(self.max_stale);
+        Pin {
+            namespace: record.namespace.clone(),
+            identity: record.identity,
+            first_use: record.first_use,
+            terms,
+        }
+    }
+
+    /// Refuses to rely on a model's last check once it is older than the owner lets it be.
+    fn check_age(&self, model: &ModelRef) -> Result<()> {
+        let pin = self.pin_of(&self.store.pin(&model.namespace)?);
+        if pin.terms.max_stale.is_none() {
+            return Ok(());
+        }
+        let state = self.store.state(&model.namespace)?;
+        check_age(&pin, &state, &model.model, self.now()).map_err(DeviceError::Refused)
     }
 }
 

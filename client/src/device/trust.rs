@@ -1,13 +1,15 @@
 //! Learning a namespace.
 
+use assay_log::policy::{LogPolicy, PolicyError};
 use assay_schema::limits::{MAX_ROOT, MAX_TIMESTAMP};
 use assay_schema::log::{self, LogTrust};
 use assay_schema::{NamespaceName, Sha256Digest};
 use assay_trust::workflow::Failure;
 use assay_trust::{Roots, TrustError};
-use assay_verifier::DeviceState;
+use assay_verifier::{DeviceState, Terms};
+use jiff::SignedDuration;
 
-use super::{Device, DeviceError, Result, pin_of};
+use super::{Device, DeviceError, Result};
 use crate::store::{PinRecord, StoreError};
 use crate::transport::{Fetched, paths};
 
@@ -25,8 +27,68 @@ pub enum Fingerprint {
     Unknown,
 }
 
+/// What becomes of one of the owner's terms.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Change<T> {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It is this from now on.
+    Set(T),
+    /// It is dropped.
+    Drop,
+}
+
+impl<T> Change<T> {
+    fn apply(self, term: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Set(value) => *term = Some(value),
+            Self::Drop => *term = None,
+        }
+    }
+}
+
+/// What the owner demands of a namespace from now on; see [`Terms`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TermsChange {
+    /// The log that every state must be in.
+    pub log: Change<LogTrust>,
+    /// The least version of the root.
+    pub least_root: Change<u64>,
+    /// SHA-256 of a root file that the authority confirmed.
+    pub confirmed_root: Change<Sha256Digest>,
+    /// How old the state may be that a verdict rests on.
+    pub max_stale: Change<SignedDuration>,
+}
+
+impl TermsChange {
+    fn apply(self, terms: &mut Terms) -> std::result::Result<(), PolicyError> {
+        if let Change::Set(log) = &self.log {
+            LogPolicy::try_from(log)?;
+        }
+        self.log.apply(&mut terms.log);
+        self.least_root.apply(&mut terms.least_root);
+        self.confirmed_root.apply(&mut terms.confirmed_root);
+        self.max_stale.apply(&mut terms.max_stale);
+        Ok(())
+    }
+}
+
 impl Device {
-    /// Pins a namespace. Adding one again with the same identity keeps its floors, and may move it to another registry.
+    /// Changes what the owner demands of a namespace; pin and floors stay.
+    ///
+    /// # Errors
+    /// The namespace is not trusted here, the log's terms cannot be met, or the store cannot be written.
+    pub fn trust_set(&self, namespace: &NamespaceName, change: TermsChange) -> Result<PinRecord> {
+        let writer = self.store.writer()?;
+        let mut record = self.store.pin(namespace)?;
+        change.apply(&mut record.terms)?;
+        writer.trust(&record, None)?;
+        Ok(record)
+    }
+
+    /// Pins a namespace. Adding one again with the same identity keeps its floors and terms, and may move it to another registry.
     ///
     /// # Errors
     /// The registry's root is not the one with this fingerprint, is no root, or another one is pinned under the name.
@@ -35,6 +97,20 @@ impl Device {
         registry: &str,
         namespace: &NamespaceName,
         fingerprint: Fingerprint,
+    ) -> Result<PinRecord> {
+        self.trust_add_with(registry, namespace, fingerprint, TermsChange::default())
+    }
+
+    /// As [`Device::trust_add`], with terms of the owner's.
+    ///
+    /// # Errors
+    /// As [`Device::trust_add`], or the log's terms cannot be met.
+    pub fn trust_add_with(
+        &self,
+        registry: &str,
+        namespace: &NamespaceName,
+        fingerprint: Fingerprint,
+        change: TermsChange,
     ) -> Result<PinRecord> {
         let path = paths::metadata(namespace, "1.root.json");
         let bytes = match self.transport(registry)?.get(&path, MAX_ROOT, None)? {
@@ -63,19 +139,26 @@ impl Device {
             namespace: namespace.clone(),
             identity,
             first_use,
+            terms: Terms::default(),
         };
         // TUF 5.2: the pinned root is the start of everything; its bytes must be those of the fingerprint.
-        let first = DeviceState::first(&pin_of(&record), &bytes).map_err(|source| DeviceError::Root {
-            namespace: namespace.clone(),
-            source,
-        })?;
+        let first =
+            DeviceState::first(&self.pin_of(&record), &bytes).map_err(|source| DeviceError::Root {
+                namespace: namespace.clone(),
+                source,
+            })?;
         let writer = self.store.writer()?;
         match self.store.find_pin(namespace)? {
-            None => writer.trust(&record, Some(&first))?,
+            None => {
+                change.apply(&mut record.terms)?;
+                writer.trust(&record, Some(&first))?;
+            }
             Some(pinned) if pinned.identity == identity => {
                 // A damaged state must not be replaced by one without floors.
                 self.store.state(namespace)?;
                 record.first_use &= pinned.first_use;
+                record.terms = pinned.terms;
+                change.apply(&mut record.terms)?;
                 writer.trust(&record, None)?;
             }
             Some(pinned) => {
@@ -103,7 +186,7 @@ impl Device {
     pub fn trust_move(&self, registry: &str, namespace: &NamespaceName) -> Result<PinRecord> {
         let writer = self.store.writer()?;
         let pinned = self.store.pin(namespace)?;
-        let (pin, now) = (pin_of(&pinned), self.now());
+        let (pin, now) = (self.pin_of(&pinned), self.now());
         let transport = self.transport(registry)?;
         let get = |file: &str, max: u64| -> Result<Option<Vec<u8>>> {
             match transport.get(&paths::metadata(namespace, file), max, None)? {
@@ -163,6 +246,9 @@ impl Device {
         state.log = state
             .log
             .filter(|log| name.is_some_and(|(name, _)| name == log.origin.as_str()));
+        // The owner's word for the move is their word for its roots, too: the next check follows the log that is named here.
+        state.followed = None;
+        state.settled = None;
         let record = PinRecord {
             registry: registry.to_owned(),
             ..pinned

@@ -9,7 +9,7 @@ use assay_verifier::{Content, DeviceState, Piece, PresentFile, Want};
 use super::check::Ended;
 use super::drive::{Host, Sources, drive};
 use super::pull::read_index;
-use super::{Device, DeviceError, Options, Result, permits, pin_of};
+use super::{Device, DeviceError, Options, Result, permits};
 use crate::folder::Folder;
 use crate::scan::{ScanError, scan_folder};
 use crate::store::{
@@ -32,9 +32,11 @@ impl Device {
     /// Verifies every byte of the active release against its manifest, offline. Who made it was judged when it was activated.
     ///
     /// # Errors
-    /// No release is active, or its folder cannot be read. Damage is a verdict.
+    /// No release is active, its folder cannot be read, or the last check that let the model pass is older than the owner lets it
+    /// be. Damage is a verdict.
     pub fn verify_active(&self, model: &ModelRef, progress: &mut dyn FnMut(u64)) -> Result<Verdict> {
         let (_, record) = self.record(model)?;
+        self.check_age(model)?;
         self.verify_kept(model, &record.active, progress)
     }
 
@@ -166,7 +168,7 @@ impl Device {
     ) -> Result<Verdict> {
         let (_, bytes) = manifest(&release, record)?;
         let content = Content::recheck(
-            &pin_of(pin),
+            &self.pin_of(pin),
             &bytes,
             record.manifest,
             &present(files)?,

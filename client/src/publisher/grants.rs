@@ -102,11 +102,7 @@ impl Publisher {
             Fetched::Found { bytes, .. } => bytes,
             Fetched::Missing | Fetched::NotModified => return Err(missing()),
         };
-        let pin = Pin {
-            namespace: name.clone(),
-            identity,
-            first_use: false,
-        };
+        let pin = Pin::new(name.clone(), identity);
         self.folder.save_state(&DeviceState::first(&pin, &root)?)?;
         self.folder.save_namespace(&record)?;
         Ok(record)

@@ -76,11 +76,7 @@ pub(super) fn refresh(
     model: Option<&ModelName>,
     now: Timestamp,
 ) -> Result<Current, PublishError> {
-    let pin = Pin {
-        namespace: record.name.clone(),
-        identity: record.identity,
-        first_use: false,
-    };
+    let pin = Pin::new(record.name.clone(), record.identity);
     let fetch = Fetch { record, transport };
     let keep = |failure: Box<Failure>| -> PublishError {
         match folder.save_state(&failure.state) {

@@ -76,11 +76,7 @@ pub(super) fn read(
     offline: bool,
     keep: &mut Keep<'_>,
 ) -> Result<Whole, PublishError> {
-    let pin = Pin {
-        namespace: name.clone(),
-        identity,
-        first_use: false,
-    };
+    let pin = Pin::new(name.clone(), identity);
     let walk = Walk {
         transport,
         pin,

@@ -1,14 +1,15 @@
 //! The store's own small JSON files.
 
 use assay_schema::{NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
+use assay_verifier::Terms;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Result, StoreError};
 use crate::folder::Folder;
 
-/// The largest record: `state.json` holds a root, a timestamp and a snapshot as quoted text.
-const MAX_RECORD: u64 = 16 << 20;
+/// The largest record: `state.json` holds a root, timestamps and a snapshot as quoted text, twice while a root waits for its log.
+const MAX_RECORD: u64 = 48 << 20;
 
 /// `pin.json`: what a namespace is known by, and where its registry is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct PinRecord {
     pub identity: Sha256Digest,
     /// Nobody gave the fingerprint: the registry's first answer was believed.
     pub first_use: bool,
+    /// What the device's owner demands beside.
+    #[serde(default, skip_serializing_if = "Terms::is_empty")]
+    pub terms: Terms,
 }
 
 /// One release on this device.

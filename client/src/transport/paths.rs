@@ -17,7 +17,8 @@ pub fn resource(namespace: &NamespaceName, resource: &Resource) -> String {
         Resource::Metadata { file } => metadata(namespace, file),
         Resource::Target { path } => format!("/tuf/{namespace}/targets/{}", escape(path)),
         Resource::Blob { sha256, .. } => blob(namespace, sha256),
-        Resource::LogProof { snapshot, size } => log_proof(namespace, *snapshot, *size),
+        Resource::LogProof { snapshot, size } => log_proof(namespace, "snapshot", *snapshot, *size),
+        Resource::RootProof { root, size } => log_proof(namespace, "root", *root, *size),
     }
 }
 
@@ -54,10 +55,10 @@ pub fn blob(namespace: &NamespaceName, sha256: &Sha256Digest) -> String {
     format!("/v1/namespaces/{namespace}/blobs/{sha256}")
 }
 
-/// The proof that a snapshot is in the log.
-pub fn log_proof(namespace: &NamespaceName, snapshot: u64, size: Option<u64>) -> String {
+/// The proof that a role's file of this version (`snapshot` or `root`) is in the log.
+pub fn log_proof(namespace: &NamespaceName, role: &str, version: u64, size: Option<u64>) -> String {
     let known = known(size);
-    format!("/v1/namespaces/{namespace}/log-proof?snapshot={snapshot}{known}")
+    format!("/v1/namespaces/{namespace}/log-proof?{role}={version}{known}")
 }
 
 /// The size of the checkpoint that the device accepted last.
@@ -117,6 +118,14 @@ mod tests {
         };
         assert_eq!(path(None), "/v1/namespaces/acme/log-proof?snapshot=7");
         assert_eq!(path(Some(90)), "/v1/namespaces/acme/log-proof?snapshot=7&log=90");
+        let root = resource(
+            &"acme".parse().unwrap(),
+            &Resource::RootProof {
+                root: 3,
+                size: Some(90),
+            },
+        );
+        assert_eq!(root, "/v1/namespaces/acme/log-proof?root=3&log=90");
     }
 
     #[test]

@@ -4,14 +4,17 @@ use actix_web::http::Method;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
+use assay_log::Leaf;
+use assay_log::leaf::LeafKind;
 use assay_log::tile::Resource;
 use assay_schema::NamespaceName;
 use assay_schema::api::{LogInfo, Visibility, WitnessInfo};
 use assay_schema::bundle::LogPart;
 use assay_schema::limits::MAX_LOG_BUNDLE;
-use assay_schema::problem::Problem;
+use assay_schema::problem::{Problem, ProblemKind};
 use serde::Deserialize;
 
+use super::LogError;
 use super::key::{cosigned, public};
 use super::sequence;
 use crate::auth::Caller;
@@ -27,7 +30,9 @@ const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 #[serde(deny_unknown_fields)]
 pub struct ProofQuery {
     /// The snapshot's version.
-    snapshot: u64,
+    snapshot: Option<u64>,
+    /// Or the root's.
+    root: Option<u64>,
     /// The size of the checkpoint that the device accepted last.
     log: Option<u64>,
 }
@@ -145,9 +150,10 @@ fn answer(
     answer.body(bytes)
 }
 
-/// Get the proof that a snapshot is in the log
+/// Get the proof that a snapshot or a root is in the log
 ///
-/// What the check bundle holds under `log`, for devices that go by the static paths or know another checkpoint.
+/// A snapshot's is what the check bundle holds under `log`, for devices that go by the static paths or know another checkpoint. A root's
+/// is for devices that follow a new root.
 #[utoipa::path(
     get,
     path = "/v1/namespaces/{namespace}/log-proof",
@@ -155,12 +161,13 @@ fn answer(
     operation_id = "get_log_proof",
     params(
         ("namespace" = NamespaceName, Path, description = "The namespace"),
-        ("snapshot" = u64, Query, description = "The snapshot's version"),
+        ("snapshot" = Option<u64>, Query, description = "The snapshot's version"),
+        ("root" = Option<u64>, Query, description = "Or the root's"),
         ("log" = Option<u64>, Query, description = "The size of the checkpoint that the device accepted last"),
     ),
     responses(
         (status = 200, description = "The proof", body = LogPart),
-        (status = "4XX", description = "A problem; 404 also if the snapshot is not in the log within two seconds", body = Problem,
+        (status = "4XX", description = "A problem; 404 also if it is not in the log within two seconds", body = Problem,
          content_type = "application/problem+json"),
     ),
     security((), ("token" = []))
@@ -168,14 +175,20 @@ fn answer(
 pub async fn proof(state: State, caller: Caller, path: Path<String>, query: Query<ProofQuery>) -> ApiResult {
     let namespace: NamespaceName = path.parse()?;
     let record = caller.reads(&state, &namespace).await?;
-    let missing = || ApiError::not_found(format_args!("snapshot {} in the log", query.snapshot));
-    let file = state
-        .db
-        .metadata(&namespace, "snapshot", query.snapshot)
-        .await?
-        .ok_or_else(missing)?;
+    let (role, kind, version) = match (query.snapshot, query.root) {
+        (Some(version), None) => ("snapshot", LeafKind::Snapshot, version),
+        (None, Some(version)) => ("root", LeafKind::Root, version),
+        _ => {
+            let detail = "expected the version of either a snapshot or a root in the query";
+            return Err(ApiError::new(ProblemKind::BadRequest, detail));
+        }
+    };
+    let missing = || ApiError::not_found(format_args!("{role} {version} in the log"));
+    let file = state.db.metadata(&namespace, role, version).await?;
+    let file = file.ok_or_else(missing)?;
+    let leaf = Leaf::new(record.identity, kind, file.version, file.sha256).map_err(LogError::from)?;
     let proven = state
-        .log_part_soon(record.identity, file.version, file.sha256, query.log)
+        .leaf_part_soon(&leaf, query.log)
         .await?
         .ok_or_else(missing)?;
     let cache = match record.visibility {

@@ -1,4 +1,4 @@
-//! The proof that a snapshot is in the log. It leads to the first published checkpoint that covers the snapshot and that every witness
+//! The proof that a snapshot or a root is in the log. It leads to the first published checkpoint that covers it and that every witness
 //! cosigned: always the same bytes for one snapshot, so that a check bundle does not change because other namespaces publish.
 //!
 //! Until there is such a checkpoint the proof leads to the one with the most cosignatures, the earlier of two, and is not *settled*.
@@ -52,7 +52,15 @@ pub async fn place(
     sha256: Sha256Digest,
 ) -> Result<Option<Placed>, LogError> {
     let leaf = Leaf::new(identity, LeafKind::Snapshot, version, sha256)?;
-    let (Some(place), Some(record)) = (state.db.log_place(&leaf).await?, state.db.log_state().await?) else {
+    place_of(state, &leaf).await
+}
+
+/// Where a leaf stands, be it a snapshot's or a root's; `None` while it is in no published checkpoint.
+///
+/// # Errors
+/// The database fails.
+pub async fn place_of(state: &AppState, leaf: &Leaf) -> Result<Option<Placed>, LogError> {
+    let (Some(place), Some(record)) = (state.db.log_place(leaf).await?, state.db.log_state().await?) else {
         return Ok(None);
     };
     if place.tree > record.published {

@@ -59,19 +59,11 @@ impl Held {
         root: &str,
         online: Option<(&str, &str)>,
     ) -> Self {
-        let pin = Pin {
-            namespace: namespace.clone(),
-            identity,
-            first_use: false,
-        };
+        let pin = Pin::new(namespace.clone(), identity);
         let state = DeviceState {
-            v: 1,
-            root: root.to_owned(),
             timestamp: online.map(|(timestamp, _)| timestamp.to_owned()),
             snapshot: online.map(|(_, snapshot)| snapshot.to_owned()),
-            snapshot_timestamp: None,
-            floors: BTreeMap::new(),
-            log: None,
+            ..DeviceState::of_root(root.to_owned())
         };
         Self { pin, state }
     }
@@ -222,7 +214,7 @@ async fn answer<S: Source>(wait: &AwaitFetch, files: &Files, source: &S) -> Resu
         },
         Resource::Blob { sha256, .. } => source.blob(sha256, wanted.max).await?,
         // The request asks for the static route.
-        Resource::Bundle { .. } | Resource::LogProof { .. } => None,
+        Resource::Bundle { .. } | Resource::LogProof { .. } | Resource::RootProof { .. } => None,
     };
     Ok(match bytes {
         Some(bytes) if bytes.len() as u64 <= wanted.max => Answer::Found { bytes, etag: None },

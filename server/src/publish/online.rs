@@ -205,7 +205,7 @@ impl OnlineSigner {
         let meta = FileMeta::of(1, &snapshot.bytes);
         let timestamp = TimestampRole::new(self.identity, 1, after(now, self.lifetimes.timestamp), &meta)?;
         Ok(OnlineFiles {
-            timestamp: self.sign_timestamp(&timestamp)?,
+            timestamp: self.sign_timestamp(timestamp, now)?,
             snapshot: Some(snapshot),
         })
     }
@@ -261,7 +261,7 @@ impl OnlineSigner {
         let mut next = TimestampRole::read(&old.bytes)?;
         next.set_snapshot(snapshot)?;
         next.advance(after(now, self.lifetimes.timestamp))?;
-        self.sign_timestamp(&next)
+        self.sign_timestamp(next, now)
     }
 
     fn sign_snapshot(&self, snapshot: &Snapshot) -> Result<NewMetadata, OnlineError> {
@@ -274,7 +274,12 @@ impl OnlineSigner {
         ))
     }
 
-    fn sign_timestamp(&self, timestamp: &TimestampRole) -> Result<NewMetadata, OnlineError> {
+    fn sign_timestamp(
+        &self,
+        mut timestamp: TimestampRole,
+        now: Timestamp,
+    ) -> Result<NewMetadata, OnlineError> {
+        timestamp.set_issued(now)?;
         let signed = timestamp.sign(&[&self.timestamp])?;
         Ok(new_metadata(
             OnlineRole::Timestamp.name(),

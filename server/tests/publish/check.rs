@@ -163,11 +163,7 @@ async fn second_release(registry: &Registry) -> (Authority, assay_verifier::Appr
         .publish("acme", &publication(&[("model.minilm.0", &next, Some(&file))]))
         .await
         .expect(200);
-    let pin = Pin {
-        namespace: "acme".parse().unwrap(),
-        identity: authority.identity,
-        first_use: false,
-    };
+    let pin = Pin::new("acme".parse().unwrap(), authority.identity);
     (authority, approved, pin)
 }
 

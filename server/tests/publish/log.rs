@@ -158,6 +158,34 @@ async fn a_proof_stays_the_same_while_the_log_grows_and_consistency_leads_to_it(
 }
 
 #[actix_web::test]
+async fn a_root_has_its_own_proof() {
+    let registry = registry().await;
+    let policy = policy(&registry).await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    integrate(&registry.state).await.unwrap();
+    let part: LogPart = registry.get(&format!("{PROOF}?root=1")).await.expect(200).json();
+    let proof = LogProof::parse(part.proof.as_bytes()).unwrap();
+    let leaf = |kind| Leaf::new(authority.identity, kind, 1, authority.identity).unwrap();
+    proof
+        .verify(&leaf(LeafKind::Root).hash().unwrap(), &policy)
+        .unwrap();
+    assert!(
+        proof
+            .verify(&leaf(LeafKind::Snapshot).hash().unwrap(), &policy)
+            .is_err()
+    );
+    registry
+        .get(&format!("{PROOF}?root=2"))
+        .await
+        .expect(404)
+        .problem("not-found");
+    for neither_nor in ["", "?log=1", "?root=1&snapshot=1"] {
+        let answer = registry.get(&format!("{PROOF}{neither_nor}")).await;
+        answer.expect(400).problem("bad-request");
+    }
+}
+
+#[actix_web::test]
 async fn refuses_paths_that_are_no_tiles() {
     let registry = registry().await;
     registry.namespace("acme", Visibility::Public).await;
@@ -418,11 +446,7 @@ async fn a_check_after_the_log_grew_is_one_request() {
     registry.publish("acme", &publication(&files)).await.expect(200);
     registry.namespace("other", Visibility::Public).await;
     integrate(&registry.state).await.unwrap();
-    let pin = assay_verifier::Pin {
-        namespace: "acme".parse().unwrap(),
-        identity: authority.identity,
-        first_use: false,
-    };
+    let pin = assay_verifier::Pin::new("acme".parse().unwrap(), authority.identity);
     let route = Route::Bundle {
         cached: before.bundle().cloned(),
     };

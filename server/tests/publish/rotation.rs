@@ -45,11 +45,7 @@ fn rotation(root: &str, parent: &str) -> Publication {
 }
 
 fn pin(authority: &Authority) -> Pin {
-    Pin {
-        namespace: "acme".parse().unwrap(),
-        identity: authority.identity,
-        first_use: false,
-    }
+    Pin::new("acme".parse().unwrap(), authority.identity)
 }
 
 async fn world() -> (Registry, Authority, OnlineKeys) {
@@ -128,6 +124,37 @@ async fn refuses_a_root_that_skips_a_version_or_follows_another() {
     let stale = registry.publish("acme", &rotation(&next, "another root")).await;
     let problem = stale.expect(409).problem("stale-parent");
     assert_eq!(problem.current["root"].version, 1);
+}
+
+#[actix_web::test]
+async fn refuses_a_second_root_of_a_version_and_never_logs_it() {
+    let (registry, authority, own) = world().await;
+    let (old, new) = (&authority.root_keys, [key(11), key(12)]);
+    let both: Vec<_> = old.iter().chain(&new).cloned().collect();
+    let second = root(&authority, &own, 2, &new, &both);
+    registry
+        .publish("acme", &rotation(&second, &authority.root))
+        .await
+        .expect(200);
+    // Whoever stole the retired keys of version 1 signs another version 2.
+    let thief = [key(66), key(67)];
+    let both: Vec<_> = old.iter().chain(&thief).cloned().collect();
+    let forked = root(&authority, &own, 2, &thief, &both);
+    let answer = registry
+        .publish("acme", &rotation(&forked, &authority.root))
+        .await;
+    answer.expect(409).problem("stale-parent");
+    let answer = registry.publish("acme", &rotation(&forked, &second)).await;
+    answer.expect(422).problem("metadata-refused");
+    let stands = registry.get("/tuf/acme/metadata/2.root.json").await.expect(200);
+    assert_eq!(&stands.body[..], second.as_bytes());
+    let leaf = |file: &str| {
+        let digest = assay_verifier::provenance::sha256(file.as_bytes());
+        assay_log::Leaf::new(authority.identity, assay_log::leaf::LeafKind::Root, 2, digest).unwrap()
+    };
+    let mut waiting = registry.state.db.pending_log_entries(100).await.unwrap();
+    waiting.retain(|entry| [leaf(&second), leaf(&forked)].contains(entry));
+    assert_eq!(waiting, [leaf(&second)]);
 }
 
 #[actix_web::test]

@@ -299,11 +299,7 @@ pub async fn device(
     want: Want,
     route: Route,
 ) -> DeviceCheck {
-    let pin = Pin {
-        namespace: namespace.parse().unwrap(),
-        identity: authority.identity,
-        first_use: false,
-    };
+    let pin = Pin::new(namespace.parse().unwrap(), authority.identity);
     let state = DeviceState::first(&pin, authority.root.as_bytes()).unwrap();
     device_with(registry, &pin, state, want, route).await
 }
@@ -351,6 +347,10 @@ pub async fn device_with(
                     Resource::LogProof { snapshot, size } => {
                         let size = size.map_or_else(String::new, |size| format!("&log={size}"));
                         format!("/v1/namespaces/{namespace}/log-proof?snapshot={snapshot}{size}")
+                    }
+                    Resource::RootProof { root, size } => {
+                        let size = size.map_or_else(String::new, |size| format!("&log={size}"));
+                        format!("/v1/namespaces/{namespace}/log-proof?root={root}{size}")
                     }
                     Resource::Blob { sha256, .. } => format!("/v1/namespaces/{namespace}/blobs/{sha256}"),
                 };

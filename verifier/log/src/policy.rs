@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use assay_schema::log::{LogTrust, VERSION};
+
 use crate::checkpoint::{Origin, SignedCheckpoint};
 use crate::cosignature::{WitnessPolicy, Witnessed};
 use crate::merkle::TreeHead;
@@ -36,6 +38,16 @@ pub enum PolicyError {
         /// The other.
         second: String,
     },
+    /// A document of another version.
+    #[error(
+        "log policy: expected version {expected}, found {found}; update this software, or have the document written anew"
+    )]
+    Version {
+        /// The version that this software reads.
+        expected: u32,
+        /// The document's.
+        found: u32,
+    },
     /// Another log's checkpoint.
     #[error(
         "checkpoint: expected the log {expected}, found {found}; fetch the checkpoint of the pinned log, or pin this one"
@@ -69,6 +81,34 @@ pub enum PolicyError {
 pub struct LogPolicy {
     log: VerifierKey,
     witnesses: Option<WitnessPolicy>,
+}
+
+impl TryFrom<&LogTrust> for LogPolicy {
+    type Error = PolicyError;
+
+    /// The policy that a signed or pinned document states.
+    ///
+    /// # Errors
+    /// Another version, a key that cannot be read or is of the wrong kind, or a threshold that nobody can meet.
+    fn try_from(trust: &LogTrust) -> Result<Self, PolicyError> {
+        if trust.v != VERSION {
+            return Err(PolicyError::Version {
+                expected: VERSION,
+                found: trust.v,
+            });
+        }
+        let witnesses = trust.witnesses.iter().map(|text| text.parse());
+        let witnesses = witnesses.collect::<Result<Vec<VerifierKey>, _>>()?;
+        let demanded = match trust.threshold {
+            0 => None,
+            // A threshold beyond this machine's numbers is beyond the number of witnesses, too.
+            k => Some(WitnessPolicy::new(
+                usize::try_from(k).unwrap_or(usize::MAX),
+                witnesses,
+            )?),
+        };
+        Self::new(trust.log.parse()?, demanded)
+    }
 }
 
 /// A checkpoint that a policy accepts. Only [`LogPolicy::verify`] makes one.

@@ -1,31 +1,33 @@
-//! Stage 4: the snapshot that this check rests on is in the log that the namespace names, and the log only grew.
+//! Stage 4: the snapshot that this check rests on is in the logs that it must be in, and they only grew.
 //!
 //! It is walked after stage 5, so that a registry can let a release pass everything else before its snapshot has a place in the log.
-//! The log's key and witnesses come from `trust/log.json`, which the top-level targets role signs.
+//! Which logs: the one of `trust/log.json`, which the top-level targets role signs; the one that the device's owner pinned; and where
+//! the root advanced, the one that the device followed before, by the witnesses of then - and the root with the snapshot, which does not
+//! bind it. Keys that were retired could sign another next root, and whom that names they have chosen themselves.
 
-use assay_log::follow::{FollowError, Next, follow};
+mod demand;
+mod judge;
+
+use assay_log::LogState;
 use assay_log::leaf::LeafKind;
-use assay_log::policy::{LogPolicy, PolicyError, VerifiedCheckpoint};
-use assay_log::proof::ProofError;
-use assay_log::{Leaf, LogProof, LogState, VerifierKey, WitnessPolicy};
+use assay_log::policy::LogPolicy;
 use assay_provenance::crypto::sha256;
 use assay_schema::bundle::LogPart;
-use assay_schema::log::{LogTrust, TARGET, VERSION};
-use assay_schema::verdict::Refusal;
-use assay_schema::{Sha256Digest, Stage, canonical, limits};
+use assay_schema::log::{LogTrust, TARGET};
+use assay_schema::{Stage, canonical, limits};
 use assay_trust::releases::TargetRef;
 use assay_trust::{DeviceState, Refreshed};
+use jiff::Timestamp;
 
-use super::phase::{Phase, stop};
+use super::phase::{Phase, failed, stop};
 use super::release::Passed;
 use super::{Context, Flow};
 use crate::report::refusal;
 use crate::request::{Fetch, Resource};
+use demand::Demand;
+use judge::{Accepted, Unfit, judge, known};
 
-const ADVICE: &str = "The registry shows a state that its log does not hold: do not use the release; tell the namespace's authority \
-     and keep what was shown.";
-
-/// Judging the log: what is due is the first of these that is not there yet.
+/// Judging the logs: what is due is the first of these that is not there yet.
 #[derive(Debug)]
 pub(super) struct Log {
     trust: Refreshed,
@@ -37,16 +39,22 @@ pub(super) struct Log {
 enum Due {
     /// `trust/log.json`.
     Policy(TargetRef),
-    /// The proof for the snapshot.
-    Proof(Box<LogPolicy>),
+    /// The proof for the snapshot, in one log after the other.
+    Proof(Box<Proofs>),
 }
 
-/// Why a proof does not do.
-enum Unfit {
-    /// Two histories, both signed by the log: nothing that is fetched makes it good.
-    SplitView(Refusal),
-    /// Another proof may do.
-    Other(Refusal),
+#[derive(Debug)]
+struct Proofs {
+    /// Those not judged yet, the next one last.
+    open: Vec<Demand>,
+    /// Proofs at hand, of whichever log.
+    parts: Vec<LogPart>,
+    /// The log that the namespace names.
+    named: Option<LogTrust>,
+    /// The checkpoint that becomes the device's floor: of the first log that was judged.
+    checkpoint: Option<LogState>,
+    /// The latest time that enough witnesses confirmed.
+    witnessed: Option<Timestamp>,
 }
 
 impl Log {
@@ -58,13 +66,7 @@ impl Log {
         match trust.top_level_target(TARGET) {
             Err(error) => stop(Stage::Log, error, trust.into_state()),
             Ok(Some(target)) => Flow::Next(Self::due(trust, passed, Due::Policy(target))),
-            Ok(None) => {
-                let reason = format!(
-                    "the namespace names no log ({TARGET} is not among its targets): a split view is not excluded"
-                );
-                ctx.reports.skip(Stage::Log, reason);
-                pass(trust, passed)
-            }
+            Ok(None) => Self::demand(trust, passed, None, ctx),
         }
     }
 
@@ -72,8 +74,31 @@ impl Log {
         Phase::Log(Box::new(Self { trust, passed, due }))
     }
 
+    /// All logs that the state must be in are known.
+    fn demand(
+        trust: Refreshed,
+        passed: Passed,
+        named: Option<(LogTrust, LogPolicy)>,
+        ctx: &mut Context,
+    ) -> Flow {
+        let (named, policy) = named.unzip();
+        let open = match demand::all(&trust, policy, ctx) {
+            Ok(open) => open,
+            Err(refusal) => return Flow::Stop(Stage::Log, *refusal, trust.into_state()),
+        };
+        let proofs = Proofs {
+            open,
+            parts: ctx.prefetch.log().cloned().into_iter().collect(),
+            named,
+            checkpoint: None,
+            witnessed: None,
+        };
+        Flow::Next(Self::due(trust, passed, Due::Proof(Box::new(proofs))))
+    }
+
     pub(super) fn step(self: Box<Self>, ctx: &mut Context) -> Flow {
-        match &self.due {
+        let Self { trust, passed, due } = *self;
+        match due {
             Due::Policy(target) => {
                 let at_hand = target
                     .note
@@ -81,7 +106,7 @@ impl Log {
                     .clone()
                     .or_else(|| ctx.prefetch.blob(&target.sha256).map(str::to_owned));
                 if let Some(text) = at_hand {
-                    return self.accept(text.as_bytes(), ctx);
+                    return Self::accept_policy(trust, passed, &target, text.as_bytes(), ctx);
                 }
                 let resource = Resource::Target {
                     path: target.consistent_path(),
@@ -91,69 +116,67 @@ impl Log {
                     max: target.length,
                     etag: None,
                 };
-                Flow::Need(Phase::Log(self), fetch)
+                Flow::Need(Self::due(trust, passed, Due::Policy(target)), fetch)
             }
-            Due::Proof(policy) => {
-                // What is at hand may be of an older snapshot, or lack what connects it with this device's checkpoint.
-                let judged = ctx
-                    .prefetch
-                    .log()
-                    .map(|part| (judge(part, policy, &self.trust, ctx), part.clone()));
-                match judged {
-                    Some((Ok(accepted), part)) => self.passes(accepted, part, ctx),
-                    Some((Err(Unfit::SplitView(refusal)), _)) => {
-                        Flow::Stop(Stage::Log, refusal, self.trust.into_state())
-                    }
-                    Some((Err(Unfit::Other(_)), _)) | None => {
-                        let resource = Resource::LogProof {
-                            snapshot: self.trust.snapshot_version(),
-                            size: known(self.trust.state(), policy).map(|state| state.head.size),
-                        };
-                        let fetch = Fetch {
-                            resource,
-                            max: limits::MAX_LOG_PART,
-                            etag: None,
-                        };
-                        Flow::Need(Phase::Log(self), fetch)
+            Due::Proof(mut proofs) => {
+                let Some(demand) = proofs.open.last() else {
+                    return Self::finish(trust, passed, *proofs, ctx);
+                };
+                // What is at hand may be of an older snapshot, of another log, or lack what connects it with this device's checkpoint.
+                for part in &proofs.parts {
+                    match judge(part, demand, &trust, ctx) {
+                        Ok(accepted) => {
+                            let part = part.clone();
+                            proofs.accept(accepted, part, ctx);
+                            return Flow::Next(Self::due(trust, passed, Due::Proof(proofs)));
+                        }
+                        Err(Unfit::SplitView(refusal)) => {
+                            return Flow::Stop(Stage::Log, refusal, trust.into_state());
+                        }
+                        Err(Unfit::Other(_)) => {}
                     }
                 }
+                let size = known(trust.state(), &demand.policy).map(|state| state.head.size);
+                let resource = match demand.kind {
+                    LeafKind::Snapshot => Resource::LogProof {
+                        snapshot: trust.snapshot_version(),
+                        size,
+                    },
+                    LeafKind::Root => Resource::RootProof {
+                        root: trust.root_version(),
+                        size,
+                    },
+                };
+                let fetch = Fetch {
+                    resource,
+                    max: limits::MAX_LOG_PART,
+                    etag: None,
+                };
+                Flow::Need(Self::due(trust, passed, Due::Proof(proofs)), fetch)
             }
         }
     }
 
-    pub(super) fn accept(self: Box<Self>, bytes: &[u8], ctx: &mut Context) -> Flow {
-        match &self.due {
-            Due::Policy(target) => {
-                let digest = sha256(bytes);
-                if (digest, bytes.len() as u64) != (target.sha256, target.length) {
-                    let mismatch = refusal(
-                        "digest-mismatch",
-                        TARGET,
-                        format!("{} bytes with SHA-256 {}", target.length, target.sha256),
-                        format!("{} bytes with SHA-256 {digest}", bytes.len()),
-                        "The registry or something on the way changed it: try again, or tell the namespace's authority.",
-                    );
-                    return Flow::Stop(Stage::Log, mismatch, self.trust.into_state());
-                }
-                match policy(bytes) {
-                    Ok(policy) => {
-                        ctx.used.blob(digest, bytes);
-                        let Self { trust, passed, .. } = *self;
-                        Flow::Next(Self::due(trust, passed, Due::Proof(Box::new(policy))))
-                    }
-                    Err(found) => {
-                        let malformed = refusal(
-                            "malformed",
-                            TARGET,
-                            "a log of version 1 with its key, its witnesses' keys and a threshold",
-                            found,
-                            "Ask the namespace's authority to sign a document of version 1, or update this software.",
-                        );
-                        Flow::Stop(Stage::Log, malformed, self.trust.into_state())
-                    }
-                }
+    /// The registry has no proof. In a log that the device followed before that is what a forked root looks like.
+    pub(super) fn missing(self: Box<Self>) -> Result<Flow, Box<Self>> {
+        let demand = match &self.due {
+            Due::Proof(proofs) => proofs.open.last(),
+            Due::Policy(_) => None,
+        };
+        match demand {
+            Some(demand) if demand.before => {
+                let refusal = demand.refused(&self.trust, "the registry has no proof");
+                Ok(Flow::Stop(Stage::Log, refusal, self.trust.into_state()))
             }
-            Due::Proof(policy) => {
+            _ => Err(self),
+        }
+    }
+
+    pub(super) fn accept(self: Box<Self>, bytes: &[u8], ctx: &mut Context) -> Flow {
+        let Self { trust, passed, due } = *self;
+        match due {
+            Due::Policy(target) => Self::accept_policy(trust, passed, &target, bytes, ctx),
+            Due::Proof(mut proofs) => {
                 let part = match canonical::read::<LogPart>(bytes, limits::MAX_LOG_PART) {
                     Ok(part) => part,
                     Err(error) => {
@@ -161,173 +184,112 @@ impl Log {
                             "The registry is broken: tell its operator. What is active stays active.";
                         let malformed =
                             refusal("malformed", "log proof", "a proof and consistency", error, advice);
-                        return Flow::Stop(Stage::Log, malformed, self.trust.into_state());
+                        return Flow::Stop(Stage::Log, malformed, trust.into_state());
                     }
                 };
-                match judge(&part, policy, &self.trust, ctx) {
-                    Ok(accepted) => self.passes(accepted, part, ctx),
-                    Err(Unfit::SplitView(refusal) | Unfit::Other(refusal)) => {
-                        Flow::Stop(Stage::Log, refusal, self.trust.into_state())
+                let Some(demand) = proofs.open.last() else {
+                    return Self::finish(trust, passed, *proofs, ctx);
+                };
+                match judge(&part, demand, &trust, ctx) {
+                    Ok(accepted) => {
+                        proofs.parts.push(part.clone());
+                        proofs.accept(accepted, part, ctx);
+                        Flow::Next(Self::due(trust, passed, Due::Proof(proofs)))
+                    }
+                    Err(Unfit::SplitView(refusal)) => Flow::Stop(Stage::Log, refusal, trust.into_state()),
+                    Err(Unfit::Other(refusal)) => {
+                        let refusal = match demand.before {
+                            true => demand.refused(&trust, &refusal.found),
+                            false => refusal,
+                        };
+                        Flow::Stop(Stage::Log, refusal, trust.into_state())
                     }
                 }
             }
         }
     }
 
-    fn passes(self: Box<Self>, accepted: Accepted, part: LogPart, ctx: &mut Context) -> Flow {
-        let Self { trust, passed, .. } = *self;
-        let Accepted {
-            index,
-            checkpoint,
-            state,
-        } = accepted;
-        let evidence = [
-            ("log", checkpoint.origin().to_string()),
-            ("size", checkpoint.head().size.to_string()),
-            ("root", checkpoint.head().root.to_string()),
-            ("index", index.to_string()),
-            ("split_view", split_view(&checkpoint)),
-        ];
-        for (key, value) in evidence {
-            ctx.reports.evidence(Stage::Log, key, value);
+    fn accept_policy(
+        trust: Refreshed,
+        passed: Passed,
+        target: &TargetRef,
+        bytes: &[u8],
+        ctx: &mut Context,
+    ) -> Flow {
+        let digest = sha256(bytes);
+        if (digest, bytes.len() as u64) != (target.sha256, target.length) {
+            let mismatch = refusal(
+                "digest-mismatch",
+                TARGET,
+                format!("{} bytes with SHA-256 {}", target.length, target.sha256),
+                format!("{} bytes with SHA-256 {digest}", bytes.len()),
+                "The registry or something on the way changed it: try again, or tell the namespace's authority.",
+            );
+            return Flow::Stop(Stage::Log, mismatch, trust.into_state());
         }
-        ctx.reports.pass(Stage::Log);
-        // The state that is persisted now is the proof's checkpoint, or a larger one that contains it. Only the larger one needs the
-        // consistency proof again, so that what is kept holds without a network.
-        let contained = state.head.size > checkpoint.head().size;
-        ctx.used.log = Some(LogPart {
-            consistency: part.consistency.filter(|_| contained),
-            ..part
+        let read = canonical::read::<LogTrust>(bytes, limits::MAX_TRUST_TARGET).map_err(|e| e.to_string());
+        let read = read.and_then(|log| match LogPolicy::try_from(&log) {
+            Ok(policy) => Ok((log, policy)),
+            Err(error) => Err(error.to_string()),
         });
-        pass(trust.with_log(state), passed)
-    }
-}
-
-struct Accepted {
-    index: u64,
-    checkpoint: VerifiedCheckpoint,
-    state: LogState,
-}
-
-fn pass(trust: Refreshed, passed: Passed) -> Flow {
-    Flow::Pass(Box::new(Passed {
-        state: trust.into_state(),
-        ..passed
-    }))
-}
-
-/// What the device knows of this very log. The authority may name another one, in metadata that no registry can roll back; then the
-/// device begins anew with that.
-fn known<'a>(state: &'a DeviceState, policy: &LogPolicy) -> Option<&'a LogState> {
-    let log = state.log.as_ref();
-    log.filter(|known| known.origin.as_str() == policy.log().name().as_str())
-}
-
-fn split_view(checkpoint: &VerifiedCheckpoint) -> String {
-    match checkpoint.witnessed() {
-        None => "split view not excluded: the namespace demands no witnesses".to_owned(),
-        Some(witnessed) => format!("excluded by {}", names(witnessed)),
-    }
-}
-
-fn names(witnessed: &assay_log::Witnessed) -> String {
-    let names: Vec<String> = witnessed.cosigners.keys().map(ToString::to_string).collect();
-    names.join(", ")
-}
-
-/// Reads `trust/log.json`.
-fn policy(bytes: &[u8]) -> Result<LogPolicy, String> {
-    let trust: LogTrust = canonical::read(bytes, limits::MAX_TRUST_TARGET).map_err(|e| e.to_string())?;
-    if trust.v != VERSION {
-        return Err(format!("version {}", trust.v));
-    }
-    let key = |text: &String| text.parse::<VerifierKey>().map_err(|e| e.to_string());
-    let witnesses = trust.witnesses.iter().map(key).collect::<Result<Vec<_>, _>>()?;
-    let demanded = match trust.threshold {
-        0 => None,
-        k => {
-            let threshold = usize::try_from(k).map_err(|e| e.to_string())?;
-            Some(WitnessPolicy::new(threshold, witnesses).map_err(|e| e.to_string())?)
-        }
-    };
-    LogPolicy::new(key(&trust.log)?, demanded).map_err(|e| e.to_string())
-}
-
-/// The leaf of the snapshot that this check rests on.
-fn leaf(trust: &Refreshed, ctx: &Context) -> Result<Sha256Digest, String> {
-    let snapshot = trust.state().snapshot.as_deref().unwrap_or_default();
-    let version = trust.snapshot_version();
-    let leaf = Leaf::new(
-        ctx.pin.identity,
-        LeafKind::Snapshot,
-        version,
-        sha256(snapshot.as_bytes()),
-    );
-    leaf.and_then(|leaf| leaf.hash()).map_err(|e| e.to_string())
-}
-
-fn judge(part: &LogPart, policy: &LogPolicy, trust: &Refreshed, ctx: &Context) -> Result<Accepted, Unfit> {
-    let subject = format!("snapshot {} in the log", trust.snapshot_version());
-    let unfit = |code, expected: String, found: String, advice| {
-        Unfit::Other(refusal(code, &subject, expected, found, advice))
-    };
-    let expected = || format!("a proof of the log {}", policy.log().name());
-    let proof = LogProof::parse(part.proof.as_bytes()).map_err(|e| {
-        unfit(
-            "malformed",
-            expected(),
-            e.to_string(),
-            "The registry is broken: tell its operator.",
-        )
-    })?;
-    let leaf = leaf(trust, ctx).map_err(|e| unfit("malformed", expected(), e, ADVICE))?;
-    let checkpoint = proof.verify(&leaf, policy).map_err(|e| {
-        let (code, advice) = match &e {
-            ProofError::Policy(PolicyError::TooFewWitnesses { .. }) => (
-                "too-few-witnesses",
-                "Wait until enough witnesses have cosigned, and try again. What is active stays active.",
-            ),
-            ProofError::Merkle(_) => ("not-in-log", ADVICE),
-            _ => ("wrong-log", ADVICE),
-        };
-        unfit(code, expected(), e.to_string(), advice)
-    })?;
-    let next = follow(known(trust.state(), policy), &checkpoint);
-    let state = match next {
-        Ok(Next::Accept(state)) => state,
-        Ok(Next::Prove(wait)) => {
-            let (old, new) = wait.sizes();
-            let expected = format!("one history from {old} to {new} entries");
-            match &part.consistency {
-                Some(hashes) => wait
-                    .proven(hashes)
-                    .map_err(|e| unfit("log-inconsistent", expected, e.to_string(), ADVICE))?,
-                None => {
-                    let found = wait.unproven().to_string();
-                    return Err(unfit("log-unproven", expected, found, ADVICE));
-                }
+        match read {
+            Ok(named) => {
+                ctx.used.blob(digest, bytes);
+                Self::demand(trust, passed, Some(named), ctx)
+            }
+            Err(found) => {
+                let malformed = refusal(
+                    "malformed",
+                    TARGET,
+                    "a log of version 1 with its key, its witnesses' keys and a threshold",
+                    found,
+                    "Ask the namespace's authority to sign a document of version 1, or update this software.",
+                );
+                Flow::Stop(Stage::Log, malformed, trust.into_state())
             }
         }
-        Err(error) => {
-            let expected = match &error {
-                FollowError::Equivocation { size, expected, .. } => {
-                    format!("root {expected} at size {size}, which this device has seen")
-                }
-                _ => "the log that this device follows".to_owned(),
-            };
-            let advice = "The log shows two histories: keep both checkpoints, report them, and trust no release that only one holds.";
-            return Err(Unfit::SplitView(refusal(
-                "split-view",
-                &subject,
-                expected,
-                error,
-                advice,
-            )));
+    }
+
+    fn finish(trust: Refreshed, passed: Passed, proofs: Proofs, ctx: &mut Context) -> Flow {
+        match &proofs.checkpoint {
+            Some(_) => ctx.reports.pass(Stage::Log),
+            None => {
+                let reason = format!(
+                    "the namespace names no log ({TARGET} is not among its targets): a split view is not excluded"
+                );
+                ctx.reports.skip(Stage::Log, reason);
+            }
         }
-    };
-    Ok(Accepted {
-        index: proof.index(),
-        checkpoint,
-        state,
-    })
+        let trust = trust.accept_logged(proofs.checkpoint, proofs.named);
+        let trust = match proofs.witnessed {
+            None => trust,
+            Some(time) => match trust.raise_time(time) {
+                Ok(trust) => trust,
+                Err(failure) => return failed(Stage::Freshness, *failure),
+            },
+        };
+        Flow::Pass(Box::new(Passed {
+            state: trust.into_state(),
+            ..passed
+        }))
+    }
+}
+
+impl Proofs {
+    fn accept(&mut self, accepted: Accepted, part: LogPart, ctx: &mut Context) {
+        let Some(demand) = self.open.pop() else { return };
+        demand.evidence(&accepted, ctx);
+        let witnessed = accepted.checkpoint.witnessed().map(|w| w.time);
+        self.witnessed = self.witnessed.max(witnessed);
+        if self.checkpoint.is_none() {
+            // The state that is persisted now is the proof's checkpoint, or a larger one that contains it. Only the larger one needs
+            // the consistency proof again, so that what is kept holds without a network.
+            let contained = accepted.state.head.size > accepted.checkpoint.head().size;
+            self.checkpoint = Some(accepted.state);
+            ctx.used.log = Some(LogPart {
+                consistency: part.consistency.filter(|_| contained),
+                ..part
+            });
+        }
+    }
 }

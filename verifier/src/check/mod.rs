@@ -3,6 +3,7 @@
 //! [`check`] begins; every [`CheckStep`] is answered with what came of it, until it is [`CheckStep::Done`]. What is newly trusted
 //! is persisted before anything else is asked for, so that no crash forgets it.
 
+mod freshness;
 mod log;
 mod phase;
 mod provenance;
@@ -19,6 +20,7 @@ use crate::approved::Approved;
 use crate::prefetch::{self, Bases, Prefetch, Used};
 use crate::report::{Reports, refusal};
 use crate::request::{Answer, CachedBundle, CheckRequest, Fetch, Resource, Route, Want};
+pub use freshness::check_age;
 use phase::Phase;
 
 pub use provenance::judge_signature;
@@ -55,7 +57,7 @@ pub struct AwaitFetch {
 /// Waiting until the state is persisted.
 #[derive(Debug)]
 pub struct AwaitPersist {
-    state: DeviceState,
+    state: Box<DeviceState>,
     next: Box<CheckStep>,
 }
 
@@ -119,6 +121,12 @@ struct Context {
     status: Option<Status>,
     /// What the driver persisted last.
     persisted: DeviceState,
+    /// What the device's clock says; `now` is its time floor where that is later.
+    clock: Timestamp,
+    /// As of when the state is that this check rests on.
+    as_of: Option<Timestamp>,
+    /// This run has followed as many roots as it may; the next one goes on from the last of them.
+    more_roots: bool,
 }
 
 /// What a phase came to.
@@ -154,10 +162,15 @@ pub fn check(pin: &Pin, state: DeviceState, request: CheckRequest, now: Timestam
             "the identity was taken from the registry itself",
         );
     }
+    let clock = now;
+    let now = state.judged(clock);
     let ctx = Context {
         pin: pin.clone(),
         request,
         now,
+        clock,
+        as_of: None,
+        more_roots: false,
         reports,
         kept: None,
         prefetch: Prefetch::default(),
@@ -183,7 +196,13 @@ pub fn check(pin: &Pin, state: DeviceState, request: CheckRequest, now: Timestam
 
 impl Context {
     fn begin(mut self, state: DeviceState) -> CheckStep {
-        let roots = match Roots::open(&self.pin, state, self.now) {
+        if let Some(floor) = state.time_floor {
+            self.reports.evidence(Stage::Freshness, "time_floor", floor);
+            if let Some(wrong) = freshness::behind(self.clock, floor) {
+                self.reports.evidence(Stage::Freshness, "clock", wrong);
+            }
+        }
+        let roots = match Roots::open(&self.pin, state, self.clock) {
             Ok(roots) => roots,
             Err(failure) => return self.stop(Stage::TrustRoot, failure.error.refusal(), failure.state),
         };
@@ -235,6 +254,7 @@ impl Context {
         self.used = Used::default();
         self.etag = None;
         self.status = None;
+        self.as_of = None;
         self.reports.restart();
         self.begin(state)
     }
@@ -266,10 +286,14 @@ impl Context {
             Flow::Pass(passed) => self.pass(*passed),
             Flow::Stop(_, _, state) if self.rests_on_kept => self.begin_without_kept(state),
             Flow::Stop(stage, refusal, state) => self.stop(stage, refusal, state),
-            Flow::Wait(stage, until, reason, state) => {
+            Flow::Wait(stage, until, reason, mut state) => {
                 self.reports.defer(stage, until, reason);
+                // What is active stays, and is known to be as fresh as that.
+                if let Some(as_of) = self.as_of {
+                    state.prove_fresh(&self.request.model, as_of);
+                }
                 let verdict = Box::new(self.reports.verdict());
-                self.end(state, Checked::Deferred(verdict))
+                self.end(state.settle(), Checked::Deferred(verdict))
             }
         }
     }
@@ -288,10 +312,18 @@ impl Context {
     fn stop(mut self, stage: Stage, refusal: Refusal, state: DeviceState) -> CheckStep {
         self.reports.refuse(stage, refusal);
         let verdict = Box::new(self.reports.verdict());
+        // Roots that no log has confirmed are not kept, but for those from which the next run has to go on.
+        let state = match self.more_roots {
+            true => state,
+            false => state.settle(),
+        };
         self.end(state, Checked::Refused(verdict))
     }
 
-    fn pass(mut self, passed: release::Passed) -> CheckStep {
+    fn pass(mut self, mut passed: release::Passed) -> CheckStep {
+        if let Some(as_of) = self.as_of {
+            passed.state.prove_fresh(&self.request.model, as_of);
+        }
         // Content is stage 8, which only a pull or a verification can pass.
         if self.reports.enforce(&[Stage::Content]) {
             let verdict = Box::new(self.reports.verdict());
@@ -323,7 +355,7 @@ impl Context {
 fn persist_first(changed: bool, state: DeviceState, step: CheckStep) -> CheckStep {
     match changed {
         true => CheckStep::Persist(AwaitPersist {
-            state,
+            state: Box::new(state),
             next: Box::new(step),
         }),
         false => step,

@@ -118,6 +118,7 @@ impl Phase {
                 return self.unchanged(fetch, ctx);
             }
             Answer::Missing if matches!(self, Self::Bundle(_) | Self::Roots(..)) => return self.absent(ctx),
+            Answer::Missing if matches!(self, Self::Log(_)) => return self.unlogged(fetch),
             other => return self.unavailable(fetch, &other),
         };
         match self {
@@ -159,6 +160,16 @@ impl Phase {
         }
     }
 
+    fn unlogged(self, fetch: &Fetch) -> Flow {
+        match self {
+            Self::Log(p) => match p.missing() {
+                Ok(flow) => flow,
+                Err(p) => Self::Log(p).unavailable(fetch, &Answer::Missing),
+            },
+            other => other.unavailable(fetch, &Answer::Missing),
+        }
+    }
+
     fn unavailable(self, fetch: &Fetch, answer: &Answer) -> Flow {
         let (found, advice) = match answer {
             Answer::Missing => (
@@ -186,6 +197,7 @@ fn name(resource: &Resource) -> String {
         Resource::Target { path } => path.clone(),
         Resource::Blob { sha256, .. } => format!("blob {sha256}"),
         Resource::LogProof { snapshot, .. } => format!("log proof of snapshot {snapshot}"),
+        Resource::RootProof { root, .. } => format!("log proof of root {root}"),
     }
 }
 
@@ -271,6 +283,7 @@ fn accept_root(roots: Roots, used: usize, bytes: &[u8]) -> Flow {
 }
 
 fn finish_roots(roots: Roots, ctx: &mut Context) -> Flow {
+    ctx.more_roots = roots.next_version().is_none();
     match roots.finish() {
         Ok(next) => {
             let (threshold, keys) = next.root_threshold();
@@ -299,7 +312,10 @@ fn accept_timestamp(phase: AwaitTimestamp, bytes: &[u8], ctx: &mut Context) -> F
             }
             // Of an equal version the trusted file stays, which is the one to keep.
             ctx.used.timestamp = next.state().timestamp.clone().unwrap_or_default();
-            Flow::Next(Phase::Snapshot(next))
+            match ctx.known_as_of(next.as_of()) {
+                Some(stale) => Flow::Stop(Stage::Freshness, stale, next.into_state()),
+                None => Flow::Next(Phase::Snapshot(next)),
+            }
         }
         Err(failure) => failed(Stage::Freshness, *failure),
     }

@@ -43,6 +43,9 @@ impl AwaitStatus {
             return Flow::Next(Phase::Status(Box::new(Self { trust })));
         }
         ctx.reports.evidence(Stage::Freshness, "status", "none");
+        if let Some(refusal) = old_root(&trust) {
+            return Flow::Stop(Stage::Freshness, refusal, trust.into_state());
+        }
         ctx.reports.pass(Stage::Freshness);
         Role::begin(trust, ctx)
     }
@@ -84,7 +87,9 @@ impl AwaitStatus {
         }
         ctx.reports
             .evidence(Stage::Freshness, "status_issued", status.issued);
-        let too_old = too_old(&trust, &status, ctx);
+        let least_root = status.versions.get("root").copied().unwrap_or(0);
+        let trust = trust.restrict(least_root, &status.revoked_keys);
+        let too_old = too_old(&trust, &status, ctx).or_else(|| old_root(&trust));
         let targets = revoked_signer(&status, "targets", ctx.used.targets.as_bytes());
         let own = revoked_signer(&status, ROLE, bytes);
         if let Some(refusal) = too_old.or(targets).or(own) {
@@ -126,14 +131,25 @@ fn too_old(trust: &Refreshed, status: &Status, ctx: &Context) -> Option<Refusal>
     let found = trust
         .current_version(role)
         .map_or_else(|| "none".to_owned(), |v| v.to_string());
-    Some(refusal(
+    Some(below(role, *least, &found))
+}
+
+/// The root's version that any status asked for which this device has seen.
+fn old_root(trust: &Refreshed) -> Option<Refusal> {
+    let least = trust.state().restrictions.as_ref()?.least_root;
+    let found = trust.root_version();
+    (found < least).then(|| below("root", least, &found.to_string()))
+}
+
+fn below(role: &str, least: u64, found: &str) -> Refusal {
+    refusal(
         "below-status",
         role,
         format!("version {least} or more, as the authority's status demands"),
         found,
         "The registry serves an old state, or hands out one that the authority gave up: try another registry or mirror, or tell \
          the authority. What is active stays active.",
-    ))
+    )
 }
 
 /// A revoked key's signature on a file of this role. Others may have signed it, too; but without this one the file might not

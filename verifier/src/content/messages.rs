@@ -50,7 +50,7 @@ pub enum Action {
     /// Steps A2 and A3: everything is written. Every file has exactly its manifest's size; sync, make immutable, rename.
     Seal,
     /// Step A4.
-    Persist(DeviceState),
+    Persist(Box<DeviceState>),
     /// Step A5.
     Activate,
     /// The end.

@@ -1,169 +1,17 @@
 //! Stage 4: what a device refuses of a log, and what it keeps.
 
-use assay_authority::SigningKey;
-use assay_log::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 use assay_log::leaf::{Leaf, LeafKind};
-use assay_log::merkle::{Node, NodeReader, Plan, TreeHead, leaf_hash, node_hash};
-use assay_log::note::KeyName;
-use assay_log::{LogProof, VerifierKey};
+use assay_log::merkle::Plan;
 use assay_schema::bundle::LogPart;
-use assay_schema::log::{LogTrust, TARGET};
+use assay_schema::log::TARGET;
 use assay_schema::verdict::StageOutcome;
-use assay_schema::{Outcome, Sha256Digest, Stage};
+use assay_schema::{Outcome, Stage};
 use assay_verifier::provenance::sha256;
-use assay_verifier::{Answer, Checked, Fetch, Resource};
+use assay_verifier::{Answer, Checked, Resource};
 
 use crate::support::device::{By, Device, ROUTES, code, outcome, permit, refuse};
 use crate::support::simulator::{Simulator, draft, new_key};
-
-/// The 32 bytes of an Ed25519 key, with which its DER ends.
-fn raw(key: &SigningKey) -> [u8; 32] {
-    *key.public_key_spki_der().last_chunk().unwrap()
-}
-
-/// A log in memory, which holds what it is told to.
-#[derive(Clone)]
-struct TestLog {
-    key: SigningKey,
-    public: VerifierKey,
-    entries: Vec<Vec<u8>>,
-}
-
-impl NodeReader for TestLog {
-    type Error = String;
-
-    fn node(&self, node: Node) -> Result<Sha256Digest, String> {
-        match node.level {
-            0 => Ok(leaf_hash(&self.entries[node.index as usize])),
-            level => {
-                let under = |index| {
-                    self.node(Node {
-                        level: level - 1,
-                        index,
-                    })
-                };
-                Ok(node_hash(&under(2 * node.index)?, &under(2 * node.index + 1)?))
-            }
-        }
-    }
-}
-
-impl TestLog {
-    fn new() -> Self {
-        Self::named("log.example/one", new_key())
-    }
-
-    fn named(origin: &str, key: SigningKey) -> Self {
-        let public = VerifierKey::log(KeyName::new(origin).unwrap(), &raw(&key)).unwrap();
-        Self {
-            key,
-            public,
-            entries: Vec::new(),
-        }
-    }
-
-    /// The namespace names this log.
-    fn named_by(&self, sim: &mut Simulator, witnesses: &[String], threshold: u32) {
-        let trust = LogTrust {
-            v: 1,
-            log: self.public.to_string(),
-            witnesses: witnesses.to_vec(),
-            threshold,
-        };
-        let document = assay_schema::canonical::document(&trust).unwrap();
-        sim.trust_target(TARGET, &document, true);
-    }
-
-    fn strangers(&mut self, count: usize) {
-        let from = self.entries.len();
-        self.entries
-            .extend((from..from + count).map(|n| format!("entry {n}").into_bytes()));
-    }
-
-    fn logged(&mut self, sim: &Simulator) {
-        self.entries.push(leaf(sim).to_bytes().unwrap());
-    }
-
-    fn head(&self) -> TreeHead {
-        TreeHead::read(self.entries.len() as u64, self).unwrap()
-    }
-
-    fn part(&self, sim: &Simulator, known: Option<u64>) -> Option<LogPart> {
-        let entry = leaf(sim).to_bytes().unwrap();
-        let index = self.entries.iter().position(|e| *e == entry)? as u64;
-        self.part_of(index, known)
-    }
-
-    fn part_of(&self, index: u64, known: Option<u64>) -> Option<LogPart> {
-        let head = self.head();
-        let origin = Origin::try_from(self.public.name().to_string()).unwrap();
-        let checkpoint = Checkpoint::new(origin, head).unwrap();
-        let signed = SignedCheckpoint::sign(checkpoint, &self.public, |text| {
-            <[u8; 64]>::try_from(self.key.sign(text).unwrap()).map_err(|_| "length")
-        })
-        .unwrap();
-        let hashes = Plan::inclusion(index, head.size).unwrap().prove(self).unwrap();
-        let consistency = known
-            .filter(|known| *known <= head.size)
-            .map(|known| Plan::consistency(known, head.size).unwrap().prove(self).unwrap());
-        Some(LogPart {
-            proof: LogProof::new(index, hashes, signed, None).unwrap().to_string(),
-            consistency,
-        })
-    }
-
-    /// What a registry with this log answers.
-    fn serve(&self, sim: &Simulator, fetch: &Fetch) -> Answer {
-        serve_part(sim, fetch, |known| self.part(sim, known))
-    }
-}
-
-fn serve_part(sim: &Simulator, fetch: &Fetch, part: impl Fn(Option<u64>) -> Option<LogPart>) -> Answer {
-    let found = |bytes: Vec<u8>| {
-        let etag = sha256(&bytes).to_hex();
-        match fetch.etag.as_ref() == Some(&etag) {
-            true => Answer::NotModified,
-            false => Answer::Found {
-                bytes,
-                etag: Some(etag),
-            },
-        }
-    };
-    match &fetch.resource {
-        Resource::LogProof { size, .. } => match part(*size) {
-            Some(part) => found(serde_json::to_vec(&part).unwrap()),
-            None => Answer::Missing,
-        },
-        Resource::Bundle { log, .. } => sim.bundle_for(fetch, part(*log)).unwrap(),
-        _ => sim.serve(fetch),
-    }
-}
-
-fn leaf(sim: &Simulator) -> Leaf {
-    let version = sim.signed["snapshot"]["version"].as_u64().unwrap();
-    let digest = sha256(&sim.current["snapshot"]);
-    Leaf::new(sim.identity, LeafKind::Snapshot, version, digest).unwrap()
-}
-
-/// A namespace that names a log which holds its snapshot.
-fn logged() -> (Simulator, TestLog) {
-    let mut sim = Simulator::new();
-    let mut log = TestLog::new();
-    log.named_by(&mut sim, &[], 0);
-    log.strangers(5);
-    log.logged(&sim);
-    (sim, log)
-}
-
-fn requiring(sim: &Simulator, by: By) -> Device {
-    let mut device = Device::new(sim, by);
-    device.require = [Stage::Log].into();
-    device
-}
-
-fn check(device: &mut Device, sim: &Simulator, log: &TestLog) -> Checked {
-    device.check_with(sim.now, |fetch| log.serve(sim, fetch))
-}
+use crate::support::testlog::{TestLog, Witness, check, leaf, logged, requiring, serve_part};
 
 fn refused(checked: Checked) -> (Stage, String) {
     refuse(checked)
@@ -441,40 +289,17 @@ fn the_authority_may_name_another_log_and_the_device_begins_anew_with_it() {
 #[test]
 fn refuses_too_few_witnesses_and_says_who_excludes_a_split_view() {
     let (mut sim, mut log) = logged();
-    let witness = new_key();
-    let public = VerifierKey::witness(KeyName::new("witness.example").unwrap(), &raw(&witness)).unwrap();
-    log.named_by(&mut sim, &[public.to_string()], 1);
+    log.witnesses.push(Witness::new("witness.example", sim.now));
+    log.witnessed_by(&mut sim, 1);
     log.logged(&sim);
     let mut device = requiring(&sim, By::Bundle);
+    let mut silent = log.clone();
+    silent.witnesses.clear();
     assert_eq!(
-        refused(check(&mut device, &sim, &log)),
+        refused(check(&mut device, &sim, &silent)),
         code(Stage::Log, "too-few-witnesses")
     );
-    let cosigned = |known| {
-        let part = log.part(&sim, known)?;
-        let proof = LogProof::parse(part.proof.as_bytes()).unwrap();
-        let mut signed = proof.checkpoint().clone();
-        let message = assay_log::cosignature::message(sim.now, signed.note().text());
-        let mut signature = u64::try_from(sim.now.as_second()).unwrap().to_be_bytes().to_vec();
-        signature.extend(witness.sign(&message).unwrap());
-        let line = assay_log::note::SignatureLine {
-            name: public.name().clone(),
-            id: public.id(),
-            signature,
-        };
-        signed.add(line).unwrap();
-        let index = proof.index();
-        let hashes = Plan::inclusion(index, log.head().size)
-            .unwrap()
-            .prove(&log)
-            .unwrap();
-        Some(LogPart {
-            proof: LogProof::new(index, hashes, signed, None).unwrap().to_string(),
-            ..part
-        })
-    };
-    let approved = permit(device.check_with(sim.now, |fetch| serve_part(&sim, fetch, cosigned)));
-    let verdict = approved.verdict();
+    let verdict = permit(check(&mut device, &sim, &log)).verdict();
     assert_eq!(verdict.outcome, Outcome::Permit);
     let evidence = &verdict.stage(Stage::Log).unwrap().evidence;
     assert_eq!(evidence["split_view"], "excluded by witness.example");

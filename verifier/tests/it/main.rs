@@ -9,12 +9,14 @@
 
 mod support;
 
+mod clock;
 mod content;
 mod content_failures;
 mod damage;
 mod delegation;
 mod difference;
 mod forgery;
+mod fork;
 mod freeze;
 mod honest;
 mod keys;
@@ -22,7 +24,9 @@ mod log;
 mod provenance;
 mod replay;
 mod rollback;
+mod rotation;
 mod simulation;
 mod stages;
+mod stale;
 mod status;
 mod volume;

@@ -43,7 +43,7 @@ fn every_fetch_is_bounded() {
                 Resource::Metadata { .. } => limits::MAX_ROOT,
                 Resource::Target { .. } => limits::MAX_MANIFEST,
                 Resource::Blob { .. } => limits::MAX_ATTESTATION,
-                Resource::LogProof { .. } => limits::MAX_LOG_PART,
+                Resource::LogProof { .. } | Resource::RootProof { .. } => limits::MAX_LOG_PART,
             };
             assert!(fetch.max <= bound, "{fetch:?}");
         }

@@ -16,13 +16,9 @@ pub(crate) fn check(
     identity: &Sha256Digest,
     role: &str,
 ) -> Result<(), TrustError> {
-    let expected = tuf::Binding {
-        namespace: *identity,
-        role: role.to_owned(),
-    };
     let found = extra.get(tuf::FIELD);
-    match found.map(|value| serde_json::from_value::<tuf::Binding>(value.clone())) {
-        Some(Ok(binding)) if binding == expected => Ok(()),
+    match read(extra) {
+        Some(binding) if binding.namespace == *identity && binding.role == role => Ok(()),
         _ => Err(TrustError::Binding {
             role: role.to_owned(),
             expected: format!("namespace {identity}, role {role}"),
@@ -32,4 +28,9 @@ pub(crate) fn check(
             ),
         }),
     }
+}
+
+/// The binding, if it can be read.
+pub(crate) fn read(extra: &BTreeMap<String, Value>) -> Option<tuf::Binding> {
+    serde_json::from_value(extra.get(tuf::FIELD)?.clone()).ok()
 }

@@ -2,7 +2,9 @@
 
 use assay_schema::verdict::Refusal;
 use assay_schema::{ModelName, ReleaseOrder, Sha256Digest};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::workflow::Times;
 
 /// Why the workflow refused a file, with what was expected and what was found.
 #[derive(Debug, thiserror::Error)]
@@ -90,14 +92,34 @@ pub enum TrustError {
         found: String,
     },
     /// Expired metadata.
-    #[error("{role} expired at {expires}; this device's time is {now}")]
+    #[error("{role} expired at {expires}; it is {now}{}", behind(*.now, *.clock))]
     Expired {
         /// The role.
         role: String,
         /// When it expired.
         expires: Timestamp,
-        /// The device's time.
+        /// The time by which it was judged.
         now: Timestamp,
+        /// What the device's clock says, which may be behind that.
+        clock: Timestamp,
+    },
+    /// A next root that holds only with signatures of revoked keys.
+    #[error("{subject} ({sha256}) holds only with signatures of the revoked keys {keys}")]
+    RevokedRoot {
+        /// The file.
+        subject: String,
+        /// Its digest.
+        sha256: Sha256Digest,
+        /// The revoked keys that signed it.
+        keys: String,
+    },
+    /// A root that is older than the owner's least.
+    #[error("root: expected version {expected} or more, as this device's owner demands, found {found}")]
+    OldRoot {
+        /// The owner's least.
+        expected: u64,
+        /// The newest that the registry shows.
+        found: u64,
     },
     /// No release of this description.
     #[error("{model}: expected {wanted}, found none listed")]
@@ -140,6 +162,15 @@ impl TrustError {
         }
     }
 
+    pub(crate) fn expired(role: impl Into<String>, expires: Timestamp, time: Times) -> Self {
+        Self::Expired {
+            role: role.into(),
+            expires,
+            now: time.now,
+            clock: time.clock,
+        }
+    }
+
     pub(crate) fn too_long(subject: impl Into<String>, expected: u64, found: usize) -> Self {
         Self::TooLong {
             subject: subject.into(),
@@ -156,7 +187,7 @@ impl TrustError {
             subject,
             expected,
             found,
-            advice: advice(code).to_owned(),
+            advice: self.advice(code),
         }
     }
 
@@ -221,11 +252,38 @@ impl TrustError {
                 expected,
                 found,
             } => parts("wrong-binding", role, expected.clone(), found.clone()),
-            Self::Expired { role, expires, now } => parts(
+            Self::Expired {
+                role,
+                expires,
+                now,
+                clock,
+            } => parts(
                 "expired",
                 role,
-                format!("an expiry after {now}, this device's time"),
-                format!("it expired at {expires}"),
+                match clock < now {
+                    true => format!("an expiry after {now}, a time that the log's witnesses confirmed"),
+                    false => format!("an expiry after {now}, this device's time"),
+                },
+                format!(
+                    "it expired at {expires}, {} ago",
+                    length(now.duration_since(*expires))
+                ),
+            ),
+            Self::RevokedRoot {
+                subject,
+                sha256,
+                keys,
+            } => parts(
+                "revoked-key",
+                subject,
+                "a root that holds without signatures of keys that the authority revoked".to_owned(),
+                format!("SHA-256 {sha256}, which needs those of {keys}"),
+            ),
+            Self::OldRoot { expected, found } => parts(
+                "below-pin",
+                "root",
+                format!("version {expected} or more, which this device's owner demands"),
+                format!("version {found}"),
             ),
             Self::NoRelease { model, wanted } => parts(
                 "no-release",
@@ -302,14 +360,89 @@ fn tuf_parts(subject: &str, error: &sigstore_tuf::Error) -> (&'static str, Strin
     }
 }
 
+impl TrustError {
+    fn advice(&self, code: &str) -> String {
+        match self {
+            Self::Expired { role, now, clock, .. } => expiry_advice(role, *now, *clock),
+            Self::RevokedRoot { sha256, .. } => format!(
+                "Whoever stole a retired key may have signed it: do not follow it. {}",
+                confirm_root(sha256)
+            ),
+            _ => advice(code).to_owned(),
+        }
+    }
+}
+
+/// What an owner can do who believes that a refused root is right.
+pub fn confirm_root(sha256: &Sha256Digest) -> String {
+    format!(
+        "Ask the namespace's authority, by another way than this registry, for the SHA-256 of its root file; if it is {sha256}, \
+         confirm it: `assay trust set NAMESPACE --confirm-root {sha256}`. What is active stays active."
+    )
+}
+
+/// Who must renew what, and what a wrong clock has to do with it.
+fn expiry_advice(role: &str, now: Timestamp, clock: Timestamp) -> String {
+    let who = match role {
+        "root" => {
+            "The namespace's authority must sign the next root (`assay root rotate`); or this registry withholds it."
+        }
+        "targets" => {
+            "The namespace's authority must sign its targets anew, as its next change of delegations, signers or log does; or this \
+             registry withholds that."
+        }
+        "status" => {
+            "The namespace's authority must renew its status (`assay status renew`, as a scheduled job); or this registry withholds \
+             it."
+        }
+        "snapshot" | "timestamp" => {
+            "The registry signs it anew by itself, long before: it is down, or it or something on the way shows an old state. Try \
+             again later or by another registry or mirror, and tell the registry's operator."
+        }
+        model if model.starts_with("model.") => {
+            "The model's publishers must sign their role anew, as their next release does; or this registry withholds that."
+        }
+        _ => "Whoever signs this role must sign it anew; or this registry withholds that.",
+    };
+    let clock = match clock < now {
+        true => format!(
+            "This device's clock is wrong: {}. Set it. ",
+            behind(now, clock).trim_start_matches("; ")
+        ),
+        false => format!("If this device's clock ({clock}) is wrong, set it. "),
+    };
+    format!("{who} {clock}What is active stays active.")
+}
+
+fn behind(now: Timestamp, clock: Timestamp) -> String {
+    match clock < now {
+        true => format!(
+            "; it says {clock}, {} before {now}, a time that the log's witnesses confirmed",
+            length(now.duration_since(clock))
+        ),
+        false => String::new(),
+    }
+}
+
+/// A length of time for people: `3 days`, `2 h 10 min`, `40 s`.
+pub fn length(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        172_800.. => format!("{} days", seconds / 86_400),
+        3_600.. => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+        60.. => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
 fn advice(code: &str) -> &'static str {
     match code {
         "wrong-identity" => {
             "Compare the fingerprint with the one that the namespace's authority gave you. Do not go on if they differ."
         }
-        "expired" => {
-            "If this device's clock is right, the registry serves old metadata or its authority has let it expire: \
-             try again later, or ask them. What is active stays active."
+        "below-pin" => {
+            "The registry withholds newer roots: try another registry or mirror, or tell the authority. If the version was a mistake, \
+             `assay trust set NAMESPACE --least-root N`. What is active stays active."
         }
         "rollback" => {
             "The registry offers something older than this device has seen. To go back to a release that is kept on \

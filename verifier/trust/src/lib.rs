@@ -6,6 +6,8 @@
 //! | module | adds |
 //! |---|---|
 //! | [`pin`] | what a device knows a namespace by, and what it persists |
+//! | [`terms`] | what the owner of a device demands of a namespace beyond its identity |
+//! | [`floors`] | the time floor, the age of a state, persisted restrictions, the log that is followed |
 //! | [`keys`] | one raw key never counts twice, and no key of a top-level role serves another role |
 //! | [`binding`] | `x-assay`: whose role a file is |
 //! | [`rules`] | Assay's rules, or TUF's alone for foreign repositories |
@@ -26,14 +28,18 @@
 
 pub mod binding;
 pub mod error;
+pub mod floors;
 pub mod foreign;
 pub mod keys;
 pub mod pin;
 pub mod releases;
 pub mod rules;
+pub mod terms;
 pub mod workflow;
 
 pub use error::TrustError;
+pub use floors::{Followed, Restrictions};
 pub use pin::{DeviceState, Pin};
 pub use rules::{Assay, Plain, Rules};
-pub use workflow::{AwaitSnapshot, AwaitTargets, AwaitTimestamp, Failure, Refreshed, Roots};
+pub use terms::Terms;
+pub use workflow::{AsOf, AwaitSnapshot, AwaitTargets, AwaitTimestamp, Failure, Refreshed, Roots};

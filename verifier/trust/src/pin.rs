@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use assay_log::LogState;
 use assay_provenance::crypto::sha256;
 use assay_schema::{ModelName, NamespaceName, ReleaseOrder, Sha256Digest, limits};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sigstore_tuf::TrustedMetadataSet;
 
 use crate::error::TrustError;
+use crate::floors::{Followed, Restrictions};
 use crate::keys;
 use crate::rules::TrustedSet;
+use crate::terms::Terms;
 
 /// What a device knows a namespace by: learned out of band, or on first use where the owner allowed that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +26,21 @@ pub struct Pin {
     /// The identity was taken from the registry itself, without a fingerprint from elsewhere. Every verdict says so.
     #[serde(default)]
     pub first_use: bool,
+    /// What the owner demands beside.
+    #[serde(default, skip_serializing_if = "Terms::is_empty")]
+    pub terms: Terms,
+}
+
+impl Pin {
+    /// A namespace by the identity that was learned out of band, without further terms.
+    pub fn new(namespace: NamespaceName, identity: Sha256Digest) -> Self {
+        Self {
+            namespace,
+            identity,
+            first_use: false,
+            terms: Terms::default(),
+        }
+    }
 }
 
 /// What a device persists for one namespace. Its floors are never lowered, except as TUF 5.3.11 says.
@@ -51,9 +69,47 @@ pub struct DeviceState {
     /// The largest checkpoint that was accepted of the log that the namespace names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogState>,
+    /// The k-th largest cosignature time of pinned witnesses that was seen: no earlier time is believed of any clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_floor: Option<Timestamp>,
+    /// When this device first accepted `timestamp`: as of then it knows its state, where the timestamp itself does not say more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp_seen: Option<Timestamp>,
+    /// For each model, as of when the state was that let it pass last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fresh: BTreeMap<ModelName, Timestamp>,
+    /// What the authority's status restricted, as far as it concerns roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restrictions: Option<Restrictions>,
+    /// The log that the last accepted state was in: a later root must be in it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
+    /// The state before roots were followed that no log has confirmed yet. A check that refuses goes back to it: else a root that
+    /// was forked in secret would lock the device out of the true one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Box<DeviceState>>,
 }
 
 impl DeviceState {
+    /// A state that knows nothing but a root, which is judged when the state is opened.
+    pub const fn of_root(root: String) -> Self {
+        Self {
+            v: 1,
+            root,
+            timestamp: None,
+            snapshot: None,
+            snapshot_timestamp: None,
+            floors: BTreeMap::new(),
+            log: None,
+            time_floor: None,
+            timestamp_seen: None,
+            fresh: BTreeMap::new(),
+            restrictions: None,
+            followed: None,
+            settled: None,
+        }
+    }
+
     /// The state of a device that has just learned a namespace: nothing but its first root.
     ///
     /// # Errors
@@ -76,15 +132,7 @@ impl DeviceState {
                 found: set.root().version,
             });
         }
-        Ok(Self {
-            v: 1,
-            root: text,
-            timestamp: None,
-            snapshot: None,
-            snapshot_timestamp: None,
-            floors: BTreeMap::new(),
-            log: None,
-        })
+        Ok(Self::of_root(text))
     }
 
     /// The state of a device that has just learned a foreign repository, by a root that its owner trusts. Its version is any
@@ -93,15 +141,7 @@ impl DeviceState {
     /// # Errors
     /// The bytes are not text.
     pub fn foreign(root: &[u8]) -> Result<Self, TrustError> {
-        Ok(Self {
-            v: 1,
-            root: utf8(root, "root.json")?,
-            timestamp: None,
-            snapshot: None,
-            snapshot_timestamp: None,
-            floors: BTreeMap::new(),
-            log: None,
-        })
+        Ok(Self::of_root(utf8(root, "root.json")?))
     }
 
     /// Raises a model's floor to `order`; a lower order changes nothing.

@@ -2,16 +2,22 @@
 //!
 //! A step's error comes with the device state up to it: what was accepted before stays accepted and is persisted.
 
+use std::collections::BTreeSet;
+
 use assay_log::LogState;
 use assay_provenance::crypto::sha256;
-use assay_schema::{Sha256Digest, limits};
+use assay_schema::log::LogTrust;
+use assay_schema::{Sha256Digest, limits, status};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use sigstore_tuf::metadata::{MetaFile, Targets};
 
 use crate::binding;
 use crate::error::TrustError;
+use crate::floors::{Followed, Restrictions};
 use crate::pin::{DeviceState, Pin, load_root, utf8};
 use crate::rules::{Assay, Plain, Rules, TrustedSet as _, unpinned};
+use crate::terms::Terms;
 
 /// What every state holds.
 #[derive(Debug, Clone)]
@@ -19,7 +25,18 @@ pub(crate) struct Core<R: Rules> {
     pub(crate) rules: R,
     pub(crate) set: R::Set,
     pub(crate) state: DeviceState,
+    pub(crate) time: Times,
+    /// Delegated roles that were accepted.
+    pub(crate) delegated: Vec<String>,
+}
+
+/// What time it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// By which everything is judged: the device's clock, or its time floor, whichever is later.
     pub(crate) now: Timestamp,
+    /// What the device's clock says.
+    pub(crate) clock: Timestamp,
 }
 
 /// A refusal, and the state that the device persists all the same.
@@ -38,7 +55,7 @@ impl<R: Rules> Core<R> {
     /// higher than the time of the update (TUF 5.3.10, 5.4.4, 5.5.6, 5.6.5).
     pub(crate) fn judged(&self) -> Timestamp {
         let instant = SignedDuration::from_nanos(1);
-        self.now.checked_add(instant).unwrap_or(self.now)
+        self.time.now.checked_add(instant).unwrap_or(self.time.now)
     }
 
     pub(crate) fn fail<T>(self, error: TrustError) -> Step<T> {
@@ -54,6 +71,7 @@ impl<R: Rules> Core<R> {
 pub struct Roots<R: Rules = Assay> {
     pub(crate) core: Core<R>,
     rotations: u32,
+    terms: Terms,
 }
 
 impl Roots {
@@ -63,7 +81,7 @@ impl Roots {
     /// The state is not this pin's, or damaged.
     pub fn open(pin: &Pin, state: DeviceState, now: Timestamp) -> Step<Self> {
         let identity = pin.identity;
-        let roots = Self::begin(Assay { identity }, state, now)?;
+        let roots = Self::begin(Assay { identity }, pin.terms.clone(), state, now)?;
         let found = sha256(roots.core.state.root.as_bytes());
         // Later roots are tied to the first by signatures that were checked when they were persisted.
         if roots.version() == 1 && found != identity {
@@ -83,12 +101,12 @@ impl Roots<Plain> {
     /// # Errors
     /// The state is damaged.
     pub fn open_plain(state: DeviceState, now: Timestamp) -> Step<Self> {
-        Self::begin(Plain::new(), state, now)
+        Self::begin(Plain::new(), Terms::default(), state, now)
     }
 }
 
 impl<R: Rules> Roots<R> {
-    fn begin(rules: R, state: DeviceState, now: Timestamp) -> Step<Self> {
+    fn begin(rules: R, terms: Terms, state: DeviceState, clock: Timestamp) -> Step<Self> {
         if state.v != 1 {
             let error = TrustError::Version {
                 subject: "the device's state".into(),
@@ -106,10 +124,15 @@ impl<R: Rules> Roots<R> {
                 core: Core {
                     rules,
                     set,
+                    time: Times {
+                        now: state.judged(clock),
+                        clock,
+                    },
                     state,
-                    now,
+                    delegated: Vec::new(),
                 },
                 rotations: 0,
+                terms,
             }),
             Err(error) => Err(Box::new(Failure { error, state })),
         }
@@ -154,6 +177,12 @@ impl<R: Rules> Roots<R> {
             Ok(text) => text,
             Err(error) => return self.core.fail(error),
         };
+        if let Some(error) = self.only_by_revoked_keys(&subject, bytes) {
+            return self.core.fail(error);
+        }
+        if self.core.state.followed.is_some() || self.terms.log.is_some() {
+            self.core.state.keep_settled();
+        }
         if self
             .core
             .rules
@@ -163,6 +192,7 @@ impl<R: Rules> Roots<R> {
             self.core.state.timestamp = None;
             self.core.state.snapshot = None;
             self.core.state.snapshot_timestamp = None;
+            self.core.state.timestamp_seen = None;
         }
         self.core.state.root = text;
         self.core.set = set;
@@ -170,19 +200,53 @@ impl<R: Rules> Roots<R> {
         Ok(self)
     }
 
-    /// Ends the rotations: the last root must not have expired (TUF 5.3.10); persisted files become floors.
+    /// A next root that holds only with the signatures of keys that a status revoked: whoever stole them could fork the namespace
+    /// from any root that they were retired by. The owner may have learned from the authority that this root is right all the same.
+    fn only_by_revoked_keys(&self, subject: &str, bytes: &[u8]) -> Option<TrustError> {
+        let revoked = &self.core.state.restrictions.as_ref()?.revoked_keys;
+        let sha256 = sha256(bytes);
+        if revoked.is_empty() || self.terms.confirmed_root == Some(sha256) {
+            return None;
+        }
+        // The file was verified: it is JSON with signatures.
+        let mut file: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let signatures = file.get_mut("signatures").and_then(Value::as_array_mut)?;
+        let mut by = Vec::new();
+        signatures.retain(|signature| {
+            let key = signature.get("keyid").and_then(Value::as_str).unwrap_or_default();
+            let is_revoked = revoked.contains(key);
+            if is_revoked {
+                by.push(key.to_owned());
+            }
+            !is_revoked
+        });
+        let without = serde_json::to_vec(&file).unwrap_or_default();
+        match by.is_empty() || self.core.set.clone().update_root(&without).is_ok() {
+            true => None,
+            false => Some(TrustError::RevokedRoot {
+                subject: subject.to_owned(),
+                sha256,
+                keys: by.join(", "),
+            }),
+        }
+    }
+
+    /// Ends the rotations: the last root must not have expired (TUF 5.3.10) nor be older than the owner's least; persisted files
+    /// become floors.
     ///
     /// # Errors
-    /// The root has expired.
+    /// The root has expired, or is too old.
     pub fn finish(mut self) -> Step<AwaitTimestamp<R>> {
-        let now = self.core.now;
+        let (version, time) = (self.version(), self.core.time);
+        if let Some(least) = self.terms.least_root.filter(|least| version < *least) {
+            return self.core.fail(TrustError::OldRoot {
+                expected: least,
+                found: version,
+            });
+        }
         if self.core.set.check_root_expired(self.core.judged()).is_err() {
             let expires = self.core.set.root().expires;
-            return self.core.fail(TrustError::Expired {
-                role: "root".into(),
-                expires,
-                now,
-            });
+            return self.core.fail(TrustError::expired("root", expires, time));
         }
         load_floors(&mut self.core);
         Ok(AwaitTimestamp { core: self.core })
@@ -249,7 +313,7 @@ impl<R: Rules> AwaitTimestamp<R> {
                 bytes.len(),
             ));
         }
-        let now = self.core.now;
+        let now = self.core.time;
         let mut set = self.core.set.clone();
         match set.update_timestamp(bytes, self.core.judged()) {
             Ok(()) => {}
@@ -259,6 +323,7 @@ impl<R: Rules> AwaitTimestamp<R> {
                     let error = with_time("timestamp", error, now);
                     return self.core.fail(error);
                 }
+                self.core.state.timestamp_seen.get_or_insert(now.now);
                 return Ok(AwaitSnapshot { core: self.core });
             }
             Err(error) => return self.core.fail(with_time("timestamp", error, now)),
@@ -275,14 +340,15 @@ impl<R: Rules> AwaitTimestamp<R> {
             state.snapshot_timestamp = state.timestamp.take();
         }
         state.timestamp = Some(text);
+        state.timestamp_seen = Some(now.now);
         self.core.set = set;
         Ok(AwaitSnapshot { core: self.core })
     }
 }
 
-pub(crate) fn with_time(subject: &str, error: sigstore_tuf::Error, now: Timestamp) -> TrustError {
+pub(crate) fn with_time(subject: &str, error: sigstore_tuf::Error, time: Times) -> TrustError {
     match error {
-        sigstore_tuf::Error::Expired { role, expires } => TrustError::Expired { role, expires, now },
+        sigstore_tuf::Error::Expired { role, expires } => TrustError::expired(role, expires, time),
         other => TrustError::tuf(subject, other),
     }
 }
@@ -345,6 +411,35 @@ impl AwaitSnapshot {
         let meta = self.core.set.timestamp().and_then(|t| t.snapshot_meta());
         Pinned::of("snapshot", meta, limits::MAX_SNAPSHOT)
     }
+
+    /// As of when the registry's state is that this timestamp stands for.
+    pub fn as_of(&self) -> AsOf {
+        let (state, now) = (&self.core.state, self.core.time.now);
+        let signed = self.core.set.timestamp().and_then(|t| binding::read(&t.extra));
+        match signed.and_then(|binding| binding.issued) {
+            // A time to come proves nothing; it must not make the state look fresh for as long as it is to come.
+            Some(issued) => AsOf::Issued(issued.min(now)),
+            None => AsOf::Seen(state.timestamp_seen.unwrap_or(now)),
+        }
+    }
+}
+
+/// As of when a state is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    /// The timestamp says when it was signed.
+    Issued(Timestamp),
+    /// It does not: since then this device knows it. How old it was then, nobody can tell.
+    Seen(Timestamp),
+}
+
+impl AsOf {
+    /// The time.
+    pub fn time(self) -> Timestamp {
+        match self {
+            Self::Issued(time) | Self::Seen(time) => time,
+        }
+    }
 }
 
 impl<R: Rules> AwaitSnapshot<R> {
@@ -374,7 +469,7 @@ impl<R: Rules> AwaitSnapshot<R> {
     /// # Errors
     /// It is not that.
     pub fn accept(mut self, bytes: &[u8]) -> Step<AwaitTargets<R>> {
-        let now = self.core.now;
+        let now = self.core.time;
         let mut set = self.core.set.clone();
         if let Err(error) = set.update_snapshot(bytes, self.core.judged()) {
             return self.core.fail(with_time("snapshot", error, now));
@@ -433,7 +528,7 @@ impl<R: Rules> AwaitTargets<R> {
     /// # Errors
     /// It is not that.
     pub fn accept(mut self, bytes: &[u8]) -> Step<Refreshed<R>> {
-        let (now, judged) = (self.core.now, self.core.judged());
+        let (now, judged) = (self.core.time, self.core.judged());
         let checked = match self.core.set.update_targets(bytes, judged) {
             Ok(()) => Ok(()),
             Err(error) => Err(with_time("targets", error, now)),
@@ -471,11 +566,66 @@ impl<R: Rules> Refreshed<R> {
         self.core.set.snapshot().map_or(0, |snapshot| snapshot.version)
     }
 
-    /// With a checkpoint that was judged: from here on it is this device's floor in its log.
+    /// Accepts the state with what was judged of logs: the checkpoint, if there is one, is this device's floor in its log from here
+    /// on, `named` the log that a later root must be in, and no older root is gone back to.
     #[must_use]
-    pub fn with_log(mut self, log: LogState) -> Self {
-        self.core.state.log = Some(log);
+    pub fn accept_logged(mut self, checkpoint: Option<LogState>, named: Option<LogTrust>) -> Self {
+        let root = self.core.set.root().version;
+        let state = &mut self.core.state;
+        if checkpoint.is_some() {
+            state.log = checkpoint;
+        }
+        state.followed = named.map(|log| Followed { log, root });
+        state.settled = None;
         self
+    }
+
+    /// Raises the time floor to `witnessed`, the k-th largest cosignature time of pinned witnesses. It rises at most to the first
+    /// expiry of the state that was accepted: that does for refusing this state from then on, and no lie of all the witnesses
+    /// stops a device for longer than until the next renewal.
+    ///
+    /// # Errors
+    /// By the witnesses' time something of this state has expired.
+    pub fn raise_time(mut self, witnessed: Timestamp) -> Step<Self> {
+        let time = Times {
+            now: witnessed.max(self.core.time.now),
+            ..self.core.time
+        };
+        let expired = self.first_expiry().filter(|(_, expires)| *expires <= time.now);
+        let bound = expired.as_ref().map_or(witnessed, |(_, expires)| *expires);
+        self.core.state.raise_time(witnessed.min(bound));
+        self.core.time = time;
+        match expired {
+            // TUF 5.3.10, 5.4.4, 5.5.6, 5.6.5: the expiry must be higher than the time of the update.
+            Some((role, expires)) => self.core.fail(TrustError::expired(role, expires, time)),
+            None => Ok(self),
+        }
+    }
+
+    /// The file of this state that expires first.
+    fn first_expiry(&self) -> Option<(String, Timestamp)> {
+        let set = &self.core.set;
+        let targets = self.core.delegated.iter().map(String::as_str).chain(["targets"]);
+        let targets = targets.filter_map(|name| Some((name, set.targets_role(name)?.expires)));
+        let others = [
+            Some(("root", set.root().expires)),
+            set.timestamp().map(|t| ("timestamp", t.expires)),
+            set.snapshot().map(|s| ("snapshot", s.expires)),
+        ];
+        let first = targets
+            .chain(others.into_iter().flatten())
+            .min_by_key(|(_, expires)| *expires);
+        first.map(|(role, expires)| (role.to_owned(), expires))
+    }
+
+    /// The trusted root's version.
+    pub fn root_version(&self) -> u64 {
+        self.core.set.root().version
+    }
+
+    /// SHA-256 of the trusted root.
+    pub fn root_digest(&self) -> Sha256Digest {
+        sha256(self.core.state.root.as_bytes())
     }
 
     /// The top-level targets.
@@ -507,7 +657,7 @@ impl Refreshed {
     /// # Errors
     /// It is not that.
     pub fn accept_role(mut self, role: &str, bytes: &[u8]) -> Step<Self> {
-        let (now, judged) = (self.core.now, self.core.judged());
+        let (now, judged) = (self.core.time, self.core.judged());
         let identity = &self.core.rules.identity;
         let checked = match self
             .core
@@ -528,8 +678,30 @@ impl Refreshed {
             Err(error) => Err(with_time(role, error, now)),
         };
         match checked {
-            Ok(()) => Ok(self),
+            Ok(()) => {
+                self.core.delegated.push(role.to_owned());
+                Ok(self)
+            }
             Err(error) => self.core.fail(error),
         }
+    }
+
+    /// Remembers what an accepted status restricts of roots, and says what holds now.
+    #[must_use]
+    pub fn restrict(mut self, least_root: u64, revoked_keys: &BTreeSet<String>) -> Self {
+        let delegations = self.targets().and_then(|t| t.delegations.as_ref());
+        let roles = delegations.iter().flat_map(|d| &d.roles);
+        let role = roles.into_iter().find(|role| role.name == status::ROLE);
+        let newer = Restrictions {
+            signers: role.iter().flat_map(|r| &r.keyids).cloned().collect(),
+            least_root,
+            revoked_keys: revoked_keys.clone(),
+        };
+        let known = &mut self.core.state.restrictions;
+        *known = Some(match known.take() {
+            Some(known) => known.after(newer),
+            None => newer,
+        });
+        self
     }
 }

@@ -37,11 +37,7 @@ fn root() -> (Value, Vec<SigningKey>) {
 }
 
 fn pin(bytes: &[u8]) -> Pin {
-    Pin {
-        namespace: "acme".parse().unwrap(),
-        identity: sha256(bytes),
-        first_use: false,
-    }
+    Pin::new("acme".parse().unwrap(), sha256(bytes))
 }
 
 fn signed(document: &Value, keys: &[SigningKey]) -> Vec<u8> {

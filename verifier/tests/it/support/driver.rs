@@ -135,7 +135,7 @@ impl Driver {
                 Vec::new()
             }
             Action::Seal => self.durable(Step::Seal, Event::Sealed),
-            Action::Persist(state) => self.durable(Step::Persist(Box::new(state)), Event::Persisted),
+            Action::Persist(state) => self.durable(Step::Persist(state), Event::Persisted),
             Action::Activate => self.durable(Step::Activate, Event::Activated),
             Action::Finish(_) => unreachable!("the caller takes it"),
         }

@@ -194,11 +194,7 @@ impl Simulator {
     }
 
     pub(crate) fn pin(&self) -> Pin {
-        Pin {
-            namespace: "acme".parse::<NamespaceName>().unwrap(),
-            identity: self.identity,
-            first_use: false,
-        }
+        Pin::new("acme".parse::<NamespaceName>().unwrap(), self.identity)
     }
 
     fn document(&self, kind: &str, role: &str, days: i64) -> Value {
@@ -318,7 +314,10 @@ impl Simulator {
 
     pub(crate) fn next_timestamp(&mut self) {
         let meta = self.meta("snapshot");
-        self.signed.get_mut("timestamp").unwrap()["meta"] = json!({"snapshot.json": meta});
+        let now = self.now.to_string();
+        let timestamp = self.signed.get_mut("timestamp").unwrap();
+        timestamp["meta"] = json!({"snapshot.json": meta});
+        timestamp[FIELD]["issued"] = now.into();
         self.bump("timestamp");
     }
 
@@ -650,7 +649,7 @@ impl Simulator {
             Resource::Metadata { file } => self.metadata.get(file).cloned(),
             Resource::Target { path } => self.targets.get(path).cloned(),
             Resource::Blob { sha256, .. } => self.blobs.get(sha256).cloned(),
-            Resource::LogProof { .. } => None,
+            Resource::LogProof { .. } | Resource::RootProof { .. } => None,
         };
         match found {
             None => Answer::Missing,

@@ -169,7 +169,7 @@ impl Refreshed<Plain> {
     /// # Errors
     /// It is not that.
     pub fn accept_delegated(mut self, edge: &Edge, bytes: &[u8]) -> Step<Self> {
-        let (now, judged) = (self.core.now, self.core.judged());
+        let (now, judged) = (self.core.time, self.core.judged());
         let role = edge.role.as_str();
         let mut set = self.core.set.clone();
         let accepted = set
@@ -217,7 +217,7 @@ impl Refreshed<Plain> {
                 }
                 // Accepted on another way: the keys of this way's delegator count.
                 set.verify_delegated(&edge.role, &edge.delegator, self.core.judged())
-                    .map_err(|error| with_time(&edge.role, error, self.core.now))?;
+                    .map_err(|error| with_time(&edge.role, error, self.core.time))?;
             }
             let Some(targets) = set.targets_role(&edge.role) else {
                 continue;
