@@ -12,6 +12,8 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use crate::cors::CorsConfig;
+
 pub use line::{Command, Line, LogKeyCommand, Options};
 pub use transparency::{TransparencyConfig, WitnessConfig};
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub requests: RequestConfig,
     /// Requests per client.
     pub rate: RateConfig,
+    /// Web pages of other origins.
+    pub cors: CorsConfig,
     /// Online roles.
     pub signing: SigningConfig,
     /// Stopping.
@@ -235,6 +239,7 @@ struct File {
     uploads: UploadConfig,
     requests: RequestConfig,
     rate: RateConfig,
+    cors: CorsConfig,
     signing: SigningSection,
     shutdown: ShutdownConfig,
     log: LogConfig,
@@ -398,6 +403,13 @@ impl Config {
         ] {
             positive(what, u64::from(value))?;
         }
+        if let Some(found) = file.cors.bad_origin() {
+            return Err(ConfigError::Value {
+                what: "cors.origins",
+                expected: "[\"*\"], or origins such as https://app.example.org",
+                found: found.to_owned(),
+            });
+        }
         if let Err(error) = EnvFilter::try_new(&file.log.filter) {
             return Err(ConfigError::Value {
                 what: "log.filter",
@@ -423,6 +435,7 @@ impl Config {
             uploads: file.uploads,
             requests: file.requests,
             rate: file.rate,
+            cors: file.cors,
             signing,
             shutdown: file.shutdown,
             log: file.log,
@@ -541,6 +554,7 @@ mod tests {
             ("[requests]\nbody_idle_seconds = 0", "requests.body_idle_seconds"),
             ("[uploads]\nmax_size = 4398046511105", "uploads.max_size"),
             ("[storage]\nurl = 'no url'", "storage.url"),
+            ("[cors]\norigins = ['app.example.org']", "cors.origins"),
             ("[log]\nfilter = 'assay_server=loud'", "log.filter"),
         ] {
             let error = parse(text).unwrap_err();

@@ -30,6 +30,7 @@ pub mod blobs;
 pub mod body;
 pub mod clock;
 pub mod config;
+pub mod cors;
 pub mod distribute;
 pub mod health;
 pub mod log;

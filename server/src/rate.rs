@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use actix_web::body::MessageBody;
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
@@ -114,18 +114,20 @@ fn take<K: Hash + Eq + Clone>(bucket: &DefaultKeyedRateLimiter<K>, key: &K) -> R
 /// Middleware: 429 with `Retry-After` for whoever asks too often. Health checks are free.
 ///
 /// # Errors
-/// `rate-limited`, or those of the service.
+/// Those of the service.
 pub async fn limit<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, actix_web::Error> {
+) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let free = matches!(request.path(), "/healthz" | "/readyz");
     if let Some(Limits(Some(buckets))) = request.app_data::<Data<Limits>>().map(Data::get_ref)
         && !free
+        && let Err(refused) = buckets.check(request.request())
     {
-        buckets.check(request.request())?;
+        // An answer and no error, so that what is wrapped around it sees it.
+        return Ok(request.error_response(refused).map_into_right_body());
     }
-    next.call(request).await
+    Ok(next.call(request).await?.map_into_left_body())
 }
 
 #[cfg(test)]

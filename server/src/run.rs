@@ -75,7 +75,7 @@ pub async fn start(state: AppState) -> Result<Running, RunError> {
     log::sequence::prepare(&state).await?;
     let limits = Limits::new(&state.config.rate);
     let (data, shared) = (Data::new(state.clone()), Data::new(limits.clone()));
-    let address = state.config.listen;
+    let (address, cors) = (state.config.listen, state.config.cors.clone());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
@@ -84,6 +84,8 @@ pub async fn start(state: AppState) -> Result<Running, RunError> {
             .app_data(PayloadConfig::new(0))
             .wrap(from_fn(rate::limit))
             .wrap(from_fn(problem::as_problems))
+            // Outside of both, so that a page can read why it was refused.
+            .wrap(cors.middleware())
             .wrap(from_fn(access::log))
             .configure(crate::configure)
     })

@@ -11,6 +11,7 @@
 mod administer;
 mod answers;
 mod binary;
+mod cors;
 mod dedup;
 mod faulty;
 mod follower;
