@@ -148,6 +148,15 @@ pub enum LogError {
         /// Its first line.
         found: String,
     },
+    /// The database has published entries, and the object store holds no checkpoint.
+    #[error(
+        "the database's log has published {expected} entries, and the storage holds no checkpoint of it; choose the storage that \
+         belongs to this database, or restore both from the same backup"
+    )]
+    NoStorage {
+        /// The published size.
+        expected: u64,
+    },
     /// The stored checkpoint is another log's.
     #[error("log/checkpoint in the storage: {0}; restore storage and database from the same backup")]
     OtherLog(#[from] PolicyError),

@@ -4,6 +4,9 @@
 //! of every tile follow from the database, and whoever goes on after a crash - this process, its successor, another registry on
 //! the same database - writes the same ones. `finish` is that way, and the only one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use assay_log::merkle::TreeHead;
 use assay_log::policy::LogPolicy;
 use assay_log::tile::{Edge, Tile, edge_tiles, encode_entries, new_bundles};
@@ -16,6 +19,9 @@ use super::{CHECKPOINT, FOLDER, LogError, cosign};
 use crate::persistence::{DatabaseError, LogRecord};
 use crate::state::AppState;
 use crate::steps::Step;
+
+/// After failures, 2^n - 1 rounds pass before the next try, n being their number but at most this.
+const LONGEST_REST: u32 = 6;
 
 /// Entries of one batch; more go on in the next, at once.
 const BATCH: u32 = 4096;
@@ -44,6 +50,11 @@ pub async fn prepare(state: &AppState) -> Result<(), LogError> {
     }
     match stored {
         Some(bytes) => refuse_behind(state, &record, &bytes).await?,
+        None if record.published > 0 => {
+            return Err(LogError::NoStorage {
+                expected: record.published,
+            });
+        }
         None => {
             put_checkpoint(state, &record, TreeHead::EMPTY).await?;
         }
@@ -100,17 +111,31 @@ pub fn start(state: &AppState) -> tokio::task::JoinHandle<()> {
     let period = std::time::Duration::from_millis(state.config.transparency.batch_millis);
     let owned = state.clone();
     let mut first = true;
+    let failures = Arc::new(AtomicU32::new(0));
+    let mut rest = 0;
     state.tasks.every(period, move || {
-        let state = owned.clone();
+        let (state, failures) = (owned.clone(), Arc::clone(&failures));
         // What waited at the start was integrated before anything was served.
-        let due = !std::mem::take(&mut first);
+        let due = !std::mem::take(&mut first) && rest == 0;
+        rest = match rest {
+            0 => (1_u32 << failures.load(Ordering::Relaxed).min(LONGEST_REST)) - 1,
+            rest => rest - 1,
+        };
         async move {
             while due && !state.tasks.stopping() {
                 match integrate(&state).await {
-                    Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(more) => {
+                        failures.store(0, Ordering::Relaxed);
+                        if !more {
+                            break;
+                        }
+                    }
                     Err(error) => {
-                        tracing::error!(%error, "the log does not grow; the next round tries again");
+                        let failures = failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+                        // The same trouble is told ever more seldom.
+                        if failures.is_power_of_two() {
+                            tracing::error!(%error, failures, "the log does not grow; a later round tries again");
+                        }
                         break;
                     }
                 }
@@ -182,6 +207,13 @@ async fn finish(state: &AppState) -> Result<LogRecord, LogError> {
     state.steps.done(Step::L3)?;
     state.db.publish_log(record.head.size).await?;
     state.steps.done(Step::L4)?;
+    // If this round stood still before L3 while another registry went on, it has put an older checkpoint over the newer one.
+    if let Some(newer) = state.db.log_state().await?.map(|now| now.published)
+        && newer > record.head.size
+        && let Some(head) = state.db.log_head(newer).await?
+    {
+        put_checkpoint(state, &record, head).await?;
+    }
     state.witnessing.tell();
     Ok(LogRecord {
         published: record.head.size,

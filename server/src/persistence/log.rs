@@ -14,7 +14,7 @@ use sea_orm::{
 };
 
 use super::connection::Database;
-use super::convert::{digest, integer, micros, unsigned};
+use super::convert::{digest, integer, micros, time, unsigned};
 use super::entity::{log_batch, log_entry, log_state, namespace};
 use super::error::DatabaseError;
 use super::types::NewMetadata;
@@ -285,15 +285,32 @@ pub(super) async fn insert_entries<C: ConnectionTrait>(
         what: format!("namespace {name}"),
     })?;
     let identity = digest(&row.identity)?;
+    let now = not_before_earlier(connection, &row.identity, now).await?;
     for (kind, file) in logged {
-        insert_entry(
-            connection,
-            &entry(identity, kind, file.version, file.sha256)?,
-            now,
-        )
-        .await?;
+        let entry = entry(identity, kind, file.version, file.sha256)?;
+        insert_entry(connection, &entry, now).await?;
     }
     Ok(())
+}
+
+/// A time for a namespace's new entries that is later than that of its earlier ones: places follow it, and neither another
+/// registry's clock nor a publication that began again may put a version before the one that it replaces.
+async fn not_before_earlier<C: ConnectionTrait>(
+    connection: &C,
+    identity: &str,
+    now: Timestamp,
+) -> Result<Timestamp> {
+    let mut at = micros(now);
+    for kind in [LeafKind::Root, LeafKind::Snapshot] {
+        let last = log_entry::Entity::find()
+            .filter(log_entry::Column::Namespace.eq(identity))
+            .filter(log_entry::Column::Kind.eq(kind_name(kind)))
+            .order_by_desc(log_entry::Column::Version)
+            .one(connection)
+            .await?;
+        at = last.map_or(at, |last| Ord::max(at, last.created.saturating_add(1)));
+    }
+    time(at)
 }
 
 async fn insert_entry<C: ConnectionTrait>(connection: &C, entry: &Leaf, now: Timestamp) -> Result<()> {

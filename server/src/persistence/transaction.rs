@@ -301,3 +301,157 @@ impl ConnectionTrait for WriteTransaction {
         self.note(self.transaction()?.query_all_raw(statement).await)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    struct Store {
+        writer: Writer,
+        group: Group,
+        reader: DatabaseConnection,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Store {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let url = format!(
+                "sqlite://{}?mode=rwc",
+                folder.path().join("test.sqlite").display()
+            );
+            let connect = || {
+                let mut options = sea_orm::ConnectOptions::new(&url);
+                options.max_connections(1).sqlx_logging(false);
+                sea_orm::Database::connect(options)
+            };
+            let connection = connect().await.unwrap();
+            connection
+                .execute_unprepared("PRAGMA journal_mode = WAL")
+                .await
+                .unwrap();
+            connection
+                .execute_unprepared("CREATE TABLE t (n INTEGER PRIMARY KEY)")
+                .await
+                .unwrap();
+            let writer = Writer::new(connection, PATIENCE);
+            let Writer::Grouped(group) = writer.clone() else {
+                panic!("SQLite groups");
+            };
+            Self {
+                writer,
+                group,
+                reader: connect().await.unwrap(),
+                _folder: folder,
+            }
+        }
+
+        async fn queued(&self, writers: usize) {
+            while self.group.waiting.load(Ordering::SeqCst) < writers {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        /// What is on disk.
+        async fn committed(&self) -> Vec<i32> {
+            let all = Statement::from_string(DbBackend::Sqlite, "SELECT n FROM t ORDER BY n");
+            let rows = self.reader.query_all_raw(all).await.unwrap();
+            rows.iter().map(|row| row.try_get_by(0).unwrap()).collect()
+        }
+    }
+
+    async fn insert(transaction: &WriteTransaction, n: i32) {
+        let sql = format!("INSERT INTO t VALUES ({n})");
+        transaction.execute_unprepared(&sql).await.unwrap();
+    }
+
+    /// A first member that has left its savepoint, and a second one that has its turn.
+    async fn two_of_a_group(
+        store: &Store,
+    ) -> (
+        tokio::task::JoinHandle<Result<(), DatabaseError>>,
+        WriteTransaction,
+    ) {
+        let first = store.writer.begin().await.unwrap();
+        insert(&first, 1).await;
+        let writer = store.writer.clone();
+        let second = tokio::spawn(async move { writer.begin().await });
+        store.queued(1).await;
+        let first = tokio::spawn(first.commit());
+        (first, second.await.unwrap().unwrap())
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_of_success_before_the_commit_of_all() {
+        let store = Store::new().await;
+        let (first, second) = two_of_a_group(&store).await;
+        insert(&second, 2).await;
+        assert!(!first.is_finished());
+        assert!(store.committed().await.is_empty());
+        second.commit().await.unwrap();
+        first.await.unwrap().unwrap();
+        assert_eq!(store.committed().await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_member_that_goes_away_takes_back_its_own_part_and_keeps_nobody_waiting() {
+        let store = Store::new().await;
+        let (first, second) = two_of_a_group(&store).await;
+        insert(&second, 2).await;
+        drop(second);
+        first.await.unwrap().unwrap();
+        assert_eq!(store.committed().await, [1]);
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_goes_away_in_the_queue_keeps_nobody_waiting() {
+        let store = Store::new().await;
+        let first = store.writer.begin().await.unwrap();
+        insert(&first, 1).await;
+        let writer = store.writer.clone();
+        let second = tokio::spawn(async move { writer.begin().await });
+        store.queued(1).await;
+        second.abort();
+        first.commit().await.unwrap();
+        assert_eq!(store.committed().await, [1]);
+        let third = store.writer.begin().await.unwrap();
+        insert(&third, 3).await;
+        third.commit().await.unwrap();
+        assert_eq!(store.committed().await, [1, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_takes_back_fails_for_all_and_the_next_one_is_whole() {
+        let store = Store::new().await;
+        let (first, second) = two_of_a_group(&store).await;
+        insert(&second, 2).await;
+        // What SQLite does by itself when its disk is full.
+        second.execute_unprepared("ROLLBACK").await.unwrap();
+        let cause = second
+            .execute_unprepared("INSERT INTO missing VALUES (1)")
+            .await
+            .unwrap_err();
+        drop(second);
+        let told = first.await.unwrap().unwrap_err();
+        assert!(told.to_string().contains(&cause.to_string()), "{told}");
+        assert!(store.committed().await.is_empty());
+        for n in [3, 4] {
+            let next = store.writer.begin().await.unwrap();
+            insert(&next, n).await;
+            next.commit().await.unwrap();
+        }
+        assert_eq!(store.committed().await, [3, 4]);
+    }
+
+    #[tokio::test]
+    async fn a_commit_of_what_sqlite_took_back_is_refused() {
+        let store = Store::new().await;
+        let (first, second) = two_of_a_group(&store).await;
+        second.execute_unprepared("ROLLBACK").await.unwrap();
+        assert!(second.commit().await.is_err());
+        assert!(first.await.unwrap().is_err());
+        assert!(store.committed().await.is_empty());
+    }
+}

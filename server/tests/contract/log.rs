@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use assay_log::leaf::LeafKind;
 use assay_log::{Leaf, TreeHead};
 use assay_schema::Sha256Digest;
 use assay_schema::api::Visibility;
@@ -163,4 +164,19 @@ pub async fn three_sequencers_at_once_make_one_history(Fixture { db, url }: Fixt
     for state in states {
         state.db.close().await.unwrap();
     }
+}
+
+pub async fn a_publication_that_began_earlier_does_not_overtake_the_one_before_it(
+    Fixture { db, .. }: Fixture,
+) {
+    namespace(&db, "acme", Visibility::Public).await;
+    for (revision, version, when) in [(1, 2, 20), (2, 3, 10), (3, 4, 15)] {
+        let files = vec![metadata("snapshot", version)];
+        db.commit_publication(&name("acme"), revision, files, &[], at(when))
+            .await
+            .unwrap();
+    }
+    let pending = db.pending_log_entries(10).await.unwrap();
+    let snapshots = pending.iter().filter(|leaf| leaf.kind() == LeafKind::Snapshot);
+    assert_eq!(snapshots.map(Leaf::version).collect::<Vec<_>>(), [1, 2, 3, 4]);
 }

@@ -91,6 +91,7 @@ suite! {
     log::a_place_is_given_once_and_on_the_present_head_only,
     log::a_log_key_is_changed_once,
     log::three_sequencers_at_once_make_one_history,
+    log::a_publication_that_began_earlier_does_not_overtake_the_one_before_it,
     cosignatures::the_first_cosignature_of_a_size_and_key_stays,
     cosignatures::cosigned_sizes_are_found_by_witness_and_in_order,
     proposals::signatures_of_a_proposal_add_up_and_the_first_of_a_key_stays,

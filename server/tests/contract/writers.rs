@@ -103,3 +103,44 @@ pub async fn a_write_that_fails_takes_only_itself_back(Fixture { db, url }: Fixt
     assert_eq!(stored(&other).await.len(), 40);
     other.close().await.unwrap();
 }
+
+/// Requests end at any moment, on other threads than the writers that share their group.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_acknowledged_stands_whoever_else_goes_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("test.sqlite").display());
+    let db = Database::connect(&url).await.unwrap();
+    let staying = (0..8_u64).map(|n| {
+        let db = db.clone();
+        tokio::spawn(async move {
+            for version in 1..=150 {
+                db.submit_log_entry(&entry(&n.to_string(), version), at(1))
+                    .await
+                    .unwrap();
+            }
+        })
+    });
+    let staying: Vec<_> = staying.collect();
+    let going = (0..24_u64).map(|n| {
+        let db = db.clone();
+        tokio::spawn(async move {
+            for version in 1..=60 {
+                let (db, entry) = (db.clone(), entry(&format!("going {n}"), version));
+                let write = tokio::spawn(async move { db.submit_log_entry(&entry, at(1)).await });
+                tokio::time::sleep(Duration::from_micros((n * 97 + version * 131) % 4_000)).await;
+                write.abort();
+            }
+        })
+    });
+    for task in staying.into_iter().chain(going.collect::<Vec<_>>()) {
+        task.await.unwrap();
+    }
+    let other = Database::connect(&url).await.unwrap();
+    let found = stored(&other).await;
+    for n in 0..8_u64 {
+        for version in 1..=150 {
+            assert!(found.contains(&entry(&n.to_string(), version)), "{n} {version}");
+        }
+    }
+    other.close().await.unwrap();
+}

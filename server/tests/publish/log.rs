@@ -307,6 +307,22 @@ async fn a_log_grows_over_full_tiles() {
 }
 
 #[actix_web::test]
+async fn refuses_to_start_over_a_storage_that_is_not_the_databases() {
+    let registry = registry().await;
+    registry.namespace("acme", Visibility::Public).await;
+    integrate(&registry.state).await.unwrap();
+    // The storage is lost; another, empty one stands in its place.
+    let fresh = Registry::new().await;
+    let mut mixed = registry.state.clone();
+    mixed.blobs = fresh.state.blobs.clone();
+    let refused = prepare(&mixed).await.unwrap_err();
+    assert!(
+        matches!(refused, LogError::NoStorage { expected: 2 }),
+        "{refused}"
+    );
+}
+
+#[actix_web::test]
 async fn refuses_to_start_behind_the_published_checkpoint() {
     let registry = registry().await;
     registry.namespace("acme", Visibility::Public).await;
