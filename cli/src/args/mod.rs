@@ -18,12 +18,12 @@ pub(crate) use authority::{
 };
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use change::{
-    Approve, NamespaceJoin, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs,
+    Approve, Endorse, NamespaceJoin, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs,
     StatusCommand, StatusInit, StatusRevoke, StatusShow,
 };
 pub(crate) use device::{
     Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, TrustAdd, TrustCommand,
-    TrustRemove, Update, Verify,
+    TrustRemove, TrustRequire, TrustUnrequire, Update, Verify,
 };
 pub(crate) use log::{LogArgs, LogAudit, LogCommand, Monitor};
 pub(crate) use moving::{NamespaceExport, NamespaceImport, TrustMove};
@@ -100,6 +100,8 @@ pub(crate) enum Command {
     /// Choose who publishes a model
     #[command(subcommand)]
     Role(RoleCommand),
+    /// Sign another namespace's release in one's own: for devices that require both
+    Endorse(Endorse),
     /// Look at a proposal of another key holder and sign it
     Approve(Approve),
     /// Choose which namespaces this device trusts

@@ -5,6 +5,7 @@
 
 mod authority;
 mod difference;
+mod endorse;
 mod export;
 mod grants;
 mod import;

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::authority::{KeyRole, NamespaceRecord};
 use super::difference;
+use super::endorse;
 use super::namespace::refs;
 use super::refresh::{self, Current, refresh};
 use super::registry::Registry;
@@ -48,7 +49,10 @@ impl Proposal {
             v: VERSION,
             namespace: record.name.clone(),
             identity: record.identity,
-            publication: Publication { roles },
+            publication: Publication {
+                roles,
+                manifests: Vec::new(),
+            },
             at: Some(at),
         }
     }
@@ -219,6 +223,7 @@ impl Publisher {
                 thresholds: vec![("status keys".to_owned(), keys)],
             });
         }
+        let mut of_models = BTreeMap::new();
         for role in model_roles {
             let name = role.name();
             let Some(file) = roles.get(&name) else { continue };
@@ -237,7 +242,13 @@ impl Publisher {
                 role: name,
                 holders: KeyRole::Publisher,
             });
+            of_models.insert(role, new);
         }
+        changes.extend(endorse::review(
+            &record,
+            &proposal.publication.manifests,
+            &of_models,
+        )?);
         Ok(Review {
             proposal,
             changes,

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod consensus;
 mod content;
 mod content_failures;
 mod damage;
