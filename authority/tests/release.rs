@@ -262,6 +262,7 @@ fn the_authority_permits_a_new_epoch_and_another_publisher() {
     );
     world.accept(&Publication {
         roles: [("targets".to_owned(), file)].into(),
+        manifests: Vec::new(),
     });
     let publication = world
         .publish(&world.manifest("2.0.0", 2, 2, b"x"), false)

@@ -1,11 +1,13 @@
 //! What a run has at hand: how to print, and the way to the registry, whose traffic is reported.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use assay_client::transport::{Limits, Secret, Traffic, registry_address};
-use assay_client::{Device, HttpTransport, Store, Transport};
+use assay_client::{Device, HttpTransport, Store, Transport, TransportError};
+use assay_schema::ModelRef;
 
 use crate::args::{Age, RegistryArgs, Show, StoreArgs, TokenArgs};
 use crate::exit::Exit;
@@ -13,23 +15,33 @@ use crate::failure::Failure;
 use crate::observed::Observed;
 use crate::passphrase;
 
+/// The way to a registry, or why there is none.
+type Way = Result<Arc<dyn Transport>, TransportError>;
+
 /// What a run has at hand.
 pub(crate) struct Context {
     pub(crate) show: Show,
-    transport: OnceCell<Arc<Observed>>,
+    /// The registries that were asked, by address.
+    transports: RefCell<BTreeMap<String, Arc<Observed>>>,
 }
 
 impl Context {
     pub(crate) fn new(show: Show) -> Self {
         Self {
             show,
-            transport: OnceCell::new(),
+            transports: RefCell::default(),
         }
     }
 
     /// What went over the wire, if the registry was asked for anything.
     pub(crate) fn traffic(&self) -> Option<Traffic> {
-        self.transport.get().map(|t| t.traffic())
+        let transports = self.transports.borrow();
+        let all = transports.values().map(|t| t.traffic());
+        all.reduce(|sum, t| Traffic {
+            requests: sum.requests + t.requests,
+            received: sum.received + t.received,
+            sent: sum.sent + t.sent,
+        })
     }
 
     /// The way to a registry that the command line or the environment names.
@@ -40,6 +52,9 @@ impl Context {
     /// The way to `address`. A token is sent to the registry that it was given for and to no other: one from the
     /// environment belongs to ASSAY_REGISTRY, where that is set.
     pub(crate) fn connect(&self, address: &str, token: &TokenArgs) -> Result<Arc<Observed>, Failure> {
+        if let Some(connected) = self.transports.borrow().get(address) {
+            return Ok(Arc::clone(connected));
+        }
         let secret = match (&token.token, &token.token_file) {
             (Some(token), _) => Some(Secret::new(token)),
             (None, Some(path)) => Some(Secret::new(&passphrase::from_file(path)?)),
@@ -55,7 +70,41 @@ impl Context {
             secret,
             Limits::default(),
         )?));
-        Ok(Arc::clone(self.transport.get_or_init(|| transport)))
+        let mut transports = self.transports.borrow_mut();
+        transports.insert(address.to_owned(), Arc::clone(&transport));
+        Ok(transport)
+    }
+
+    /// The ways to every registry that a check of a model may ask: that of its own namespace, at `registry`, or what stands in for it;
+    /// and those of the namespaces that the owner's trust policy names. A token of the command line goes to the first alone.
+    pub(crate) fn ways(
+        &self,
+        store: &Store,
+        model: &ModelRef,
+        registry: &str,
+        instead: Option<(&str, &TokenArgs)>,
+    ) -> Result<(impl Fn(&str) -> Way + Send + Sync + use<>, Arc<Observed>), Failure> {
+        let none = TokenArgs::none();
+        let (address, token) = instead.unwrap_or((registry, &none));
+        let own = self.connect(address, token)?;
+        let mut ways = BTreeMap::from([(registry.to_owned(), Arc::clone(&own))]);
+        let requirement = store.requirement(model)?;
+        for authority in requirement.iter().flat_map(|r| &r.authorities) {
+            // One that is not trusted here is not asked; the verdict says so.
+            if let Ok(pin) = store.pin(&authority.namespace)
+                && !ways.contains_key(&pin.registry)
+            {
+                let way = self.connect(&pin.registry, &none)?;
+                ways.insert(pin.registry, way);
+            }
+        }
+        let find = move |address: &str| -> Way {
+            match ways.get(address) {
+                Some(way) => Ok(Arc::clone(way) as Arc<dyn Transport>),
+                None => Ok(Arc::new(HttpTransport::new(address, None, Limits::default())?)),
+            }
+        };
+        Ok((find, own))
     }
 
     /// The device's store.

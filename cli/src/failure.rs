@@ -200,6 +200,9 @@ impl From<StoreError> for Failure {
             StoreError::NotActive(_) => (Exit::NotFound, "not-active"),
             StoreError::NotKept { .. } => (Exit::NotFound, "not-kept"),
             StoreError::OtherIdentity { .. } => (Exit::Conflict, "other-identity"),
+            StoreError::NotEndorsed(_) => (Exit::Refused, "consensus-missing"),
+            StoreError::TrustPolicy(_) => (Exit::Usage, "bad-trust-policy"),
+            StoreError::OwnAuthority { .. } => (Exit::Usage, "own-authority"),
             StoreError::Held { .. } => (Exit::Deferred, "held"),
         };
         Self::new(exit, code, message)

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use support::{Ran, assay, run};
 
 /// Every command that does something, as one types it.
-const COMMANDS: [&[&str]; 56] = [
+const COMMANDS: [&[&str]; 59] = [
     &["keygen"],
     &["key"],
     &["key", "add"],
@@ -35,11 +35,14 @@ const COMMANDS: [&[&str]; 56] = [
     &["role", "revoke"],
     &["role", "list"],
     &["role"],
+    &["endorse"],
     &["approve"],
     &["trust", "add"],
     &["trust", "list"],
     &["trust", "show"],
     &["trust", "remove"],
+    &["trust", "require"],
+    &["trust", "unrequire"],
     &["check"],
     &["pull"],
     &["update"],

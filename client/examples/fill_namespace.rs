@@ -211,7 +211,10 @@ impl Filling {
         self.transport.send(Request {
             method: "POST",
             path: format!("/v1/namespaces/{}/metadata", self.namespace),
-            body: Body::Json(serde_json::to_vec(&Publication { roles })?),
+            body: Body::Json(serde_json::to_vec(&Publication {
+                roles,
+                manifests: Vec::new(),
+            })?),
             offset: None,
         })?;
         Ok(())

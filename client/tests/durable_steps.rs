@@ -140,12 +140,46 @@ fn stopped_behind_any_step_it_goes_on_from_there() {
             Err(other) => panic!("{other}"),
         }
     }
-    let last = stopping(&world, before, usize::MAX);
+    let last = stopping(&world, before.clone(), usize::MAX);
+    require(&before);
+    assert!(last.device.trust_unrequire(&model()).unwrap());
     last.device.trust_remove(&"acme".parse().unwrap()).unwrap();
     covered.extend(last.steps.lock().unwrap().iter());
     for step in ActivateStep::ALL {
         assert!(covered.contains(&step), "{step:?} was never reached");
     }
+}
+
+/// The owner requires another authority's signature.
+fn require(store: &Path) {
+    let policy = serde_json::json!({"v": 1, "require": [{"model": model(), "threshold": 1, "authorities": [
+        {"namespace": "regulator", "identity": "07".repeat(32)}]}]});
+    std::fs::write(store.join("trust-policy.json"), policy.to_string()).unwrap();
+}
+
+#[test]
+fn a_trust_policy_is_replaced_in_one_step() {
+    let world = World::new();
+    world.publish("1.0.0", &[("weights.bin", b"old")]);
+    pull(&world.device()).unwrap();
+    let path = world.store_path();
+    require(&path);
+    assert_eq!(
+        pull(&world.device()).unwrap().verdict.refusal().unwrap().1.code,
+        "consensus-missing"
+    );
+    assert!(matches!(
+        world.device().active(&model()),
+        Err(DeviceError::Store(StoreError::NotEndorsed(_)))
+    ));
+    let run = stopping(&world, path.clone(), 0);
+    let stopped = run.device.trust_unrequire(&model());
+    assert!(matches!(
+        stopped,
+        Err(DeviceError::Store(StoreError::Stopped(ActivateStep::Require)))
+    ));
+    assert_eq!(picture(&path), *run.seen.lock().unwrap());
+    assert_eq!(contents(&world.device(), "weights.bin").unwrap(), b"old");
 }
 
 fn copy_of(from: &Path, to: PathBuf) -> PathBuf {

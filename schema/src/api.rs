@@ -181,6 +181,9 @@ pub struct ReleaseInfo {
 pub struct Publication {
     /// The new files: `targets` and delegated roles by name.
     pub roles: BTreeMap<String, SignedRole>,
+    /// Manifests of other namespaces' releases that a model's role lists from now on, as text: the exact bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<String>,
 }
 
 /// One new metadata file.

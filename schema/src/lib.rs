@@ -11,6 +11,7 @@
 //! | [`manifest`], [`chunk`] | the release manifest and its chunk indexes |
 //! | [`signers`] | who may sign a model's provenance, `trust/signers.json` |
 //! | [`status`] | what an authority restricts, `status.json` |
+//! | [`trust_policy`] | whose signatures a device's owner requires beside a namespace's own |
 //! | [`tuf`] | role names, target paths and the `x-assay` binding |
 //! | [`bundle`], [`difference`] | the check bundle, whole and as what a device lacks of it |
 //! | [`verdict`] | stages, outcomes, evidence |
@@ -32,6 +33,7 @@ pub mod problem;
 pub mod proposal;
 pub mod signers;
 pub mod status;
+pub mod trust_policy;
 pub mod tuf;
 pub mod verdict;
 
@@ -42,4 +44,5 @@ pub use manifest::ReleaseManifest;
 pub use name::{ModelName, ModelRef, NamespaceName, ReleaseRef, VersionName};
 pub use order::ReleaseOrder;
 pub use path::FilePath;
+pub use trust_policy::TrustPolicy;
 pub use verdict::{Outcome, Stage, Verdict};

@@ -39,6 +39,8 @@ pub const MAX_FILES: usize = 20_000;
 pub const MAX_FILE_SIZE: u64 = 4 << 40;
 /// All files of a release together.
 pub const MAX_RELEASE_SIZE: u64 = 16 << 40;
+/// Namespaces that a device's trust policy names for one model.
+pub const MAX_AUTHORITIES: usize = 16;
 /// A check bundle, all parts together.
 pub const MAX_BUNDLE: u64 = 32 << 20;
 /// Edits of one difference. A snapshot in which every tenth of its largest number of roles changed needs as many.

@@ -19,7 +19,7 @@ use assay_schema::problem::Problem;
 use assay_schema::proposal::{AddSignatures, ProposalDetail, ProposalInfo};
 use assay_schema::signers::Signers;
 use assay_schema::status::Status;
-use assay_schema::{CheckBundle, ReleaseManifest, Verdict};
+use assay_schema::{CheckBundle, ReleaseManifest, TrustPolicy, Verdict};
 use schemars::{Schema, schema_for};
 
 fn schemas() -> Vec<(&'static str, Schema)> {
@@ -33,6 +33,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("log-part", schema_for!(LogPart)),
         ("signers", schema_for!(Signers)),
         ("status", schema_for!(Status)),
+        ("trust-policy", schema_for!(TrustPolicy)),
         ("problem", schema_for!(Problem)),
         ("online-keys", schema_for!(OnlineKeys)),
         ("create-namespace", schema_for!(CreateNamespace)),

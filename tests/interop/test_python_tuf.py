@@ -11,7 +11,7 @@ from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.ngclient import Updater
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from conftest import write_model  # noqa: E402
+from conftest import assay, make_world, write_model  # noqa: E402
 
 
 def updater(world, folder):
@@ -63,3 +63,22 @@ def test_it_refuses_what_the_registry_changed(published, tmp_path):
     info = client.get_targetinfo("models/minilm/0/1.0.0.json")
     with pytest.raises((RepositoryError, DownloadError)):
         client.download_target(info)
+
+
+def test_it_downloads_what_a_second_authority_signed(published, tmp_path):
+    (tmp_path / "second").mkdir()
+    regulator = make_world(tmp_path / "second", "regulator", published.registry)
+    store = {"ASSAY_STORE": str(tmp_path / "store")}
+    trust = ("--registry", published.registry.url, "--fingerprint", published.fingerprint)
+    assay("trust", "add", published.namespace, *trust, env=store).ok()
+    endorse = ("endorse", f"{published.namespace}/minilm@1.0.0", "--authority", regulator.authority, "--yes")
+    assay(*endorse, env=regulator.env | store).ok()
+
+    path = "models/minilm/0/1.0.0.json"
+    digests = []
+    for world in (published, regulator):
+        client = updater(world, tmp_path / f"client-{world.namespace}")
+        info = client.get_targetinfo(path)
+        digests.append(hashlib.sha256(Path(client.download_target(info)).read_bytes()).hexdigest())
+    assert digests[0] == digests[1]
+    assert json.loads(Path(client.download_target(info)).read_bytes())["namespace"] == published.fingerprint

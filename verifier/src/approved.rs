@@ -1,8 +1,11 @@
 //! A release that stages 1 to 6 let pass.
 
+use std::collections::BTreeSet;
+
 use assay_schema::{ReleaseManifest, Sha256Digest, Stage, Verdict};
 use assay_trust::DeviceState;
 
+use crate::consensus::Endorsement;
 use crate::report::Reports;
 use crate::request::CachedBundle;
 
@@ -15,6 +18,7 @@ pub struct Approved {
     pub(crate) state: DeviceState,
     pub(crate) bundle: Option<CachedBundle>,
     pub(crate) reports: Reports,
+    pub(crate) endorsements: Vec<Endorsement>,
 }
 
 impl Approved {
@@ -41,6 +45,17 @@ impl Approved {
     /// What to keep for the next check.
     pub fn bundle(&self) -> Option<&CachedBundle> {
         self.bundle.as_ref()
+    }
+
+    /// What the other authorities said that the owner's trust policy names.
+    pub fn endorsements(&self) -> &[Endorsement] {
+        &self.endorsements
+    }
+
+    /// Identities of those of them that signed the release: to keep with it, for [`crate::consensus::kept`].
+    pub fn endorsed_by(&self) -> BTreeSet<Sha256Digest> {
+        let counted = self.endorsements.iter().filter(|e| e.counts());
+        counted.map(|e| e.authority().identity).collect()
     }
 
     /// The verdict as far as it goes: content is skipped, which refuses if the caller requires it.

@@ -6,15 +6,17 @@
 mod messages;
 mod progress;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use assay_provenance::crypto::sha256;
+use assay_schema::trust_policy::Requirement;
 use assay_schema::verdict::{Refusal, Subject};
 use assay_schema::{ReleaseManifest, Sha256Digest, Stage};
 use assay_trust::{DeviceState, Pin};
 use jiff::Timestamp;
 
 use crate::approved::Approved;
+use crate::consensus::kept;
 use crate::report::{Reports, refusal};
 pub use messages::{Action, Event, Piece, PresentFile};
 use progress::{FileProgress, Next, Task};
@@ -148,6 +150,26 @@ impl Content {
             reports.skip(stage, "judged when the release was activated on this device");
         }
         Ok(Self::verify_manifest(parsed, reports, present))
+    }
+
+    /// With what the owner's trust policy requires of a release that was activated here, and who had signed it then.
+    #[must_use]
+    pub fn under(mut self, requirement: Option<&Requirement>, endorsed_by: &BTreeSet<Sha256Digest>) -> Self {
+        if let Some(requirement) = requirement {
+            let release = format!("{}@{}", requirement.model, self.manifest.version);
+            let signed = requirement.authorities.iter();
+            let signed = signed.filter(|a| endorsed_by.contains(&a.identity)).count();
+            let evidence = format!(
+                "{signed} of {} had signed it when it was activated, {} required",
+                requirement.authorities.len(),
+                requirement.threshold
+            );
+            self.reports.evidence(Stage::Release, "authorities", evidence);
+            if let Err(refused) = kept(Some(requirement), &release, endorsed_by) {
+                self.reports.refuse(Stage::Release, *refused);
+            }
+        }
+        self
     }
 
     fn verify_manifest(manifest: ReleaseManifest, reports: Reports, present: &[PresentFile]) -> Self {

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`request`] | what a driver asks for, and what it is asked to fetch |
 //! | [`mod@check`] | 1 trust root, 2 freshness, 3 release, 5 provenance |
+//! | [`consensus`] | 3, where the owner's trust policy names other authorities |
 //! | [`approved`] | a release that passed; the only way to stage 8 |
 //! | [`content`] | 8 content: every chunk checked before it is written |
 //! | [`report`] | 10 verdict |
@@ -25,6 +26,7 @@
 
 pub mod approved;
 pub mod check;
+pub mod consensus;
 pub mod content;
 mod prefetch;
 pub mod report;
@@ -34,5 +36,6 @@ pub use approved::Approved;
 pub use assay_provenance as provenance;
 pub use assay_trust::{DeviceState, Pin, Terms, TrustError};
 pub use check::{AwaitFetch, AwaitPersist, CheckStep, Checked, check, check_age, judge_signature};
+pub use consensus::{Consensus, Endorsement, Known};
 pub use content::{Action, Content, Event, Piece, PresentFile};
 pub use request::{Answer, CachedBundle, CheckRequest, Fetch, Resource, Route, Want};

@@ -55,6 +55,11 @@ impl Reports {
             .insert(key.to_owned(), value.to_string());
     }
 
+    /// What was found so far.
+    pub(crate) fn found(&self, stage: Stage, key: &str) -> Option<&str> {
+        self.evidence.get(&stage)?.get(key).map(String::as_str)
+    }
+
     /// Forgets what the stages came to and what was found of the release; what is known of the pin stays.
     pub(crate) fn restart(&mut self) {
         self.subject.version = None;

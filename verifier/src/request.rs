@@ -6,6 +6,8 @@ use assay_schema::bundle::Held;
 use assay_schema::{ModelName, Sha256Digest, Stage, VersionName};
 use serde::{Deserialize, Serialize};
 
+use crate::consensus::Consensus;
+
 /// Which release of a model is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,6 +62,8 @@ pub struct CheckRequest {
     pub route: Route,
     /// Stages that must have passed: one that is skipped refuses.
     pub require: BTreeSet<Stage>,
+    /// Which other authorities must have signed the release: what the owner's trust policy requires.
+    pub consensus: Consensus,
 }
 
 /// Something that a registry or mirror holds.
@@ -77,6 +81,19 @@ pub enum Resource {
         /// The size of the checkpoint that the device accepted last, if any.
         log: Option<u64>,
         /// What the device has of an earlier bundle: a registry may send the differences from it alone.
+        have: Held,
+    },
+    /// What shows whether a namespace lists a release that is another's: a check bundle without a manifest.
+    Endorsement {
+        /// The model.
+        model: ModelName,
+        /// The block of the release: counter / 100.
+        block: u64,
+        /// The version of the root that the device trusts.
+        root: u64,
+        /// The size of the checkpoint that the device accepted last, if any.
+        log: Option<u64>,
+        /// What the device has of an earlier bundle.
         have: Held,
     },
     /// A TUF metadata file by its name: `7.snapshot.json`.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use assay_schema::{ModelName, Stage, VersionName};
 use assay_verifier::{
-    Answer, Approved, CachedBundle, CheckRequest, CheckStep, Checked, DeviceState, Pin, PresentFile, Route,
-    Want, check,
+    Answer, Approved, CachedBundle, CheckRequest, CheckStep, Checked, Consensus, DeviceState, Pin,
+    PresentFile, Route, Want, check,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,8 @@ impl Request {
                 RouteName::Static => Route::Static { cached },
             },
             require: self.require,
+            // A page has no owner's trust policy: it shows what the model's own authority signed.
+            consensus: Consensus::none(),
         }
     }
 }

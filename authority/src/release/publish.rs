@@ -162,7 +162,10 @@ pub fn publish_release(request: &PublishRelease<'_>) -> Result<Option<Publicatio
     enough(&delegation.keys, &name, request.publishers, request.proposal)?;
     let signed = metadata.sign(request.publishers, Some(&delegation.keys))?;
     roles.insert(name, signed.publish(parent)?);
-    Ok(Some(Publication { roles }))
+    Ok(Some(Publication {
+        roles,
+        manifests: Vec::new(),
+    }))
 }
 
 /// The next version of the top-level targets metadata, in which a block is delegated as the authority says: for the first time,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use assay_schema::{ModelRef, NamespaceName, ReleaseRef, Sha256Digest};
 use clap::{ArgGroup, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
-use super::shared::{AuthorityArgs, RegistryArgs, TokenArgs};
+use super::shared::{AuthorityArgs, RegistryArgs, StoreArgs, TokenArgs};
 
 /// What an authority restricts: these commands need its folder.
 #[derive(Debug, Subcommand)]
@@ -75,6 +75,27 @@ pub(crate) struct StatusRevoke {
     /// The least version of a role. Repeatable
     #[arg(long, value_name = "ROLE=VERSION")]
     pub(crate) least_version: Vec<String>,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The release is checked first, at its own registry, as a device does that trusts its namespace (`assay trust add`). Then it is listed in \
+the namespace of --authority under the same path and with the same digest (TUF TAP 4). Nothing but its manifest is stored there. One \
+namespace signs the releases of one publisher's model of a name.
+
+Example:
+  assay endorse acme/minilm@1.2.0 --authority ./regulator --namespace regulator")]
+pub(crate) struct Endorse {
+    /// The release
+    #[arg(value_name = "NS/MODEL@VERSION")]
+    pub(crate) release: ReleaseRef,
+    /// The namespace that signs it, too [default: that of the authority's folder]
+    #[arg(long, value_name = "NS")]
+    pub(crate) namespace: Option<NamespaceName>,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
     #[command(flatten)]
     pub(crate) sign: SignArgs,
 }

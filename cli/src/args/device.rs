@@ -15,6 +15,10 @@ pub(crate) enum TrustCommand {
     Add(TrustAdd),
     /// List the namespaces that this device trusts
     List(TrustList),
+    /// Require other namespaces' signatures for a model's releases
+    Require(TrustRequire),
+    /// Let a model's own namespace suffice again
+    Unrequire(TrustUnrequire),
     /// Show what this device knows a namespace by
     Show(TrustShow),
     /// Ask another registry for a namespace that its authority moved there
@@ -57,6 +61,39 @@ pub(crate) struct TrustAdd {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  assay trust list --json")]
 pub(crate) struct TrustList {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each of them must list the release's manifest in its own repository, under the same path and with the same digest (TUF TAP 4): their \
+authorities do so with `assay endorse`. They may live on other registries; this device trusts each by its own fingerprint. What is \
+active is not handed out before they have signed it, too: `assay pull` asks them.
+
+Examples:
+  assay trust require acme/minilm --authority regulator
+  assay trust require acme/minilm --authority regulator --authority lab --threshold 1")]
+pub(crate) struct TrustRequire {
+    /// The model
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: ModelRef,
+    /// A namespace that has to sign, too. Repeatable; they take the place of those that were required before
+    #[arg(long, value_name = "NS", required = true)]
+    pub(crate) authority: Vec<NamespaceName>,
+    /// How many of them must have signed [default: all]
+    #[arg(long, value_name = "K")]
+    pub(crate) threshold: Option<u32>,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  assay trust unrequire acme/minilm")]
+pub(crate) struct TrustUnrequire {
+    /// The model
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: ModelRef,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
 }

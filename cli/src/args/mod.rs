@@ -18,13 +18,13 @@ pub(crate) use authority::{
 };
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use change::{
-    Approve, NamespaceJoin, ProposalCommand, ProposalList, ProposalOf, Proposals, ReachArgs, RoleCommand,
-    RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs, StatusCommand, StatusInit, StatusRevoke,
-    StatusShow,
+    Approve, Endorse, NamespaceJoin, ProposalCommand, ProposalList, ProposalOf, Proposals, ReachArgs,
+    RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs, StatusCommand, StatusInit,
+    StatusRevoke, StatusShow,
 };
 pub(crate) use device::{
     Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, Term, TermsArgs, TrustAdd,
-    TrustCommand, TrustRemove, TrustSet, Update, Verify,
+    TrustCommand, TrustRemove, TrustRequire, TrustSet, TrustUnrequire, Update, Verify,
 };
 pub(crate) use log::{LogArgs, LogAudit, LogCommand, Monitor};
 pub(crate) use moving::{NamespaceExport, NamespaceImport, TrustMove};
@@ -102,6 +102,8 @@ pub(crate) enum Command {
     /// Choose who publishes a model
     #[command(subcommand)]
     Role(RoleCommand),
+    /// Sign another namespace's release in one's own: for devices that require both
+    Endorse(Endorse),
     /// Look at a proposal of another key holder and sign it
     Approve(Approve),
     /// List, show and withdraw proposals that wait for signatures on the registry

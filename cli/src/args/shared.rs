@@ -79,6 +79,16 @@ pub(crate) struct TokenArgs {
     pub(crate) token_file: Option<PathBuf>,
 }
 
+impl TokenArgs {
+    /// None on the command line.
+    pub(crate) const fn none() -> Self {
+        Self {
+            token: None,
+            token_file: None,
+        }
+    }
+}
+
 impl fmt::Debug for TokenArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenArgs")

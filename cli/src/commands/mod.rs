@@ -2,6 +2,7 @@
 
 mod catalog;
 mod change;
+mod endorse;
 mod foreign;
 mod key;
 mod keygen;
@@ -35,6 +36,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Answer, Failure
         Command::Publish(args) => publish::run(context, &args),
         Command::Root(command) => change::root(context, &command),
         Command::Role(command) => change::role(context, &command),
+        Command::Endorse(args) => endorse::run(context, &args),
         Command::Approve(args) => change::approve(context, &args),
         Command::Proposals(args) => proposals::run(context, &args),
         Command::Trust(command) => trust::run(context, &command),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use assay_client::device::{DeviceError, Options, PullProgress, Pulled, RouteChoice, permits};
 use assay_client::{Device, Want};
-use assay_schema::{ModelRef, NamespaceName, Stage, Verdict};
+use assay_schema::{ModelRef, Stage, Verdict};
 use indicatif::ProgressBar;
 use serde_json::json;
 
@@ -15,23 +15,17 @@ use crate::observed::Observed;
 use crate::output::{Answer, bytes};
 use crate::progress::bar;
 
-/// A device that asks the registry of its pin, or the one that the command line names.
+/// A device that asks the registry of its pin, or the one that the command line names; and other authorities where they were trusted.
 pub(super) fn device(
     context: &Context,
     args: &DeviceArgs,
-    namespace: &NamespaceName,
+    model: &ModelRef,
 ) -> Result<(Device, Arc<Observed>), Failure> {
     let store = context.store(&args.store)?;
-    let address = match &args.registry {
-        Some(address) => address.clone(),
-        None => store.pin(namespace)?.registry,
-    };
-    let transport = context.connect(&address, &args.token)?;
-    let shared = Arc::clone(&transport);
-    Ok((
-        context::device(store)?.connect_by(move |_| Ok(shared.clone())),
-        transport,
-    ))
+    let registry = store.pin(&model.namespace)?.registry;
+    let address = args.registry.as_deref().unwrap_or(&registry);
+    let (ways, transport) = context.ways(&store, model, &registry, Some((address, &args.token)))?;
+    Ok((context::device(store)?.connect_by(ways), transport))
 }
 
 pub(super) fn options(wanted: &Wanted, chain: &ChainArgs) -> Options {
@@ -63,7 +57,7 @@ pub(super) fn judged(verdict: Verdict, transport: Option<&Observed>) -> Result<V
 }
 
 pub(super) fn check(context: &Context, args: &Check) -> Result<Answer, Failure> {
-    let (device, transport) = device(context, &args.device, &args.release.model.namespace)?;
+    let (device, transport) = device(context, &args.device, &args.release.model)?;
     let verdict = device.check(&args.release.model, &options(&args.release, &args.chain))?;
     let verdict = judged(verdict, Some(&transport))?;
     Ok(Answer::new(json!({"release": name(&verdict)}), "").with_verdict(verdict))
@@ -112,7 +106,7 @@ fn fetch(
     chain: &ChainArgs,
     fetch: Fetch,
 ) -> Result<Answer, Failure> {
-    let (device, transport) = device(context, args, &wanted.model.namespace)?;
+    let (device, transport) = device(context, args, &wanted.model)?;
     let mut shown: Option<ProgressBar> = None;
     let result = fetch(&device, &wanted.model, &options(wanted, chain), &mut |progress| {
         shown

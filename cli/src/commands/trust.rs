@@ -5,9 +5,12 @@ use assay_client::device::{Change, Fingerprint, TermsChange};
 use assay_client::store::PinRecord;
 use assay_client::transport::registry_address;
 use assay_schema::log::{self, LogTrust};
+use assay_schema::trust_policy::{RequiredAuthority, Requirement};
 use serde_json::{Value, json};
 
-use crate::args::{Term, TermsArgs, TrustAdd, TrustCommand, TrustMove, TrustRemove, TrustSet};
+use crate::args::{
+    Term, TermsArgs, TrustAdd, TrustCommand, TrustMove, TrustRemove, TrustRequire, TrustSet, TrustUnrequire,
+};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -19,13 +22,12 @@ pub(super) fn run(context: &Context, command: &TrustCommand) -> Result<Answer, F
         TrustCommand::Move(args) => r#move(context, args),
         TrustCommand::Remove(args) => remove(context, args),
         TrustCommand::Set(args) => set(context, args),
+        TrustCommand::Require(args) => require(context, args),
+        TrustCommand::Unrequire(args) => unrequire(context, args),
         TrustCommand::List(args) => {
-            let pins: Vec<PinRecord> = context
-                .store(&args.store)?
-                .list()?
-                .into_iter()
-                .map(|trusted| trusted.pin)
-                .collect();
+            let store = context.store(&args.store)?;
+            let policy = store.trust_policy()?;
+            let pins: Vec<PinRecord> = store.list()?.into_iter().map(|trusted| trusted.pin).collect();
             let rows: Vec<_> = pins
                 .iter()
                 .map(|p| {
@@ -38,7 +40,12 @@ pub(super) fn run(context: &Context, command: &TrustCommand) -> Result<Answer, F
                 })
                 .collect();
             let pins: Vec<Value> = pins.iter().map(document).collect();
-            Ok(Answer::new(json!({"namespaces": pins}), columns(&rows)))
+            let mut text = columns(&rows);
+            for requirement in &policy.require {
+                text.push_str(&format!("{}\n", required(requirement)));
+            }
+            let document = json!({"namespaces": pins, "require": policy.require});
+            Ok(Answer::new(document, text))
         }
         TrustCommand::Show(args) => {
             let store = context.store(&args.store)?;
@@ -54,11 +61,21 @@ pub(super) fn run(context: &Context, command: &TrustCommand) -> Result<Answer, F
             if let Some(time) = state.time_floor {
                 text.push_str(&columns(&[["time floor".to_owned(), time.to_string()]]));
             }
+            // Of its own models, and of those that it has to sign, too.
+            let mut require = store.trust_policy()?.require;
+            require.retain(|r| {
+                let concerned = |a: &RequiredAuthority| a.namespace == args.namespace;
+                r.model.namespace == args.namespace || r.authorities.iter().any(concerned)
+            });
+            for requirement in &require {
+                text.push_str(&format!("{}\n", required(requirement)));
+            }
             let document = json!({
                 "namespace": document(&pin),
                 "floors": state.floors,
                 "time_floor": state.time_floor,
                 "fresh": state.fresh,
+                "require": require,
             });
             Ok(Answer::new(document, text))
         }
@@ -144,6 +161,37 @@ fn remove(context: &Context, args: &TrustRemove) -> Result<Answer, Failure> {
         json!({"namespace": args.namespace, "trusted": false}),
         text,
     ))
+}
+
+fn require(context: &Context, args: &TrustRequire) -> Result<Answer, Failure> {
+    let all = u32::try_from(args.authority.len()).unwrap_or(u32::MAX);
+    let threshold = args.threshold.unwrap_or(all);
+    let device = Device::new(context.store(&args.store)?);
+    let requirement = device.trust_require(&args.model, &args.authority, threshold)?;
+    let text = format!("{}\n", required(&requirement));
+    Ok(Answer::new(json!({"requirement": requirement}), text))
+}
+
+fn unrequire(context: &Context, args: &TrustUnrequire) -> Result<Answer, Failure> {
+    let removed = Device::new(context.store(&args.store)?).trust_unrequire(&args.model)?;
+    let text = match removed {
+        true => format!("{} needs no other authority's signature any more", args.model),
+        false => format!("{} needed no other authority's signature", args.model),
+    };
+    Ok(Answer::new(
+        json!({"model": args.model, "removed": removed}),
+        text,
+    ))
+}
+
+/// A requirement for people.
+fn required(requirement: &Requirement) -> String {
+    format!(
+        "{} needs the signatures of {} of: {}",
+        requirement.model,
+        requirement.threshold,
+        requirement.names()
+    )
 }
 
 fn learned(pin: &PinRecord) -> &'static str {

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use assay_client::Device;
+use assay_client::device::DeviceError;
+use assay_client::store::StoreError;
 use assay_schema::{ModelRef, ReleaseRef, Stage, VersionName};
 use serde_json::json;
 
@@ -119,7 +121,7 @@ fn online(
     wanted: &Wanted,
     folder: Option<&Path>,
 ) -> Result<Answer, Failure> {
-    let (device, transport) = device(context, &args.device, &wanted.model.namespace)?;
+    let (device, transport) = device(context, &args.device, &wanted.model)?;
     // Held until the end, so that the folder stays whatever another process activates.
     let active = device.active(&wanted.model)?;
     let version = match (&wanted.version, &active) {
@@ -161,7 +163,11 @@ fn not_active(model: &ModelRef, folder: Option<&Path>) -> Failure {
 /// Bytes that will be verified, where the active release is the one that is meant.
 fn size(device: &Device, wanted: &Wanted) -> Result<Option<u64>, Failure> {
     let is_meant = |version: &VersionName| wanted.version.as_ref().is_none_or(|w| w == version);
-    let active = device.active(&wanted.model)?;
+    // What other authorities did not sign is not handed out, but can be verified: the verdict says what is missing.
+    let active = match device.active(&wanted.model) {
+        Err(DeviceError::Store(StoreError::NotEndorsed(_))) => return Ok(None),
+        active => active?,
+    };
     Ok(active
         .filter(|a| is_meant(&a.manifest().version))
         .map(|a| a.manifest().size()))

@@ -1,6 +1,6 @@
 //! Driving stages 1 to 6.
 
-use assay_schema::{ModelRef, Verdict};
+use assay_schema::{ModelRef, NamespaceName, Verdict};
 use assay_verifier::{Answer, Approved, CheckRequest, CheckStep, Checked, Fetch, Route, Want, check};
 
 use super::{Device, Options, Result, RouteChoice};
@@ -8,7 +8,9 @@ use crate::store::{PinRecord, Writer};
 use crate::transport::{Fetched, Transport, paths};
 
 /// How a check ended.
-pub(super) enum Ended {
+#[derive(Debug)]
+pub enum Decision {
+    /// Stages 1 to 6 let the release pass, and everybody whose signature the owner requires had signed it.
     Approved(Box<Approved>),
     /// Refused or deferred.
     Not(Box<Verdict>),
@@ -21,13 +23,21 @@ impl Device {
     /// # Errors
     /// The namespace is not trusted here, or the store cannot be read or written. An unreachable or hostile registry is a verdict.
     pub fn check(&self, model: &ModelRef, options: &Options) -> Result<Verdict> {
+        match self.approve(model, options)? {
+            Decision::Approved(approved) => Ok(approved.verdict()),
+            Decision::Not(verdict) => Ok(*verdict),
+        }
+    }
+
+    /// As [`Device::check`], with the release's manifest: for whoever signs it as another authority.
+    ///
+    /// # Errors
+    /// As [`Device::check`].
+    pub fn approve(&self, model: &ModelRef, options: &Options) -> Result<Decision> {
         let pin = self.store.pin(&model.namespace)?;
         let writer = self.store.writer()?;
         let transport = self.transport(&pin.registry)?;
-        match self.run_check(&writer, &pin, transport.as_ref(), model, options)? {
-            Ended::Approved(approved) => Ok(approved.verdict()),
-            Ended::Not(verdict) => Ok(*verdict),
-        }
+        self.run_check(&writer, &pin, transport.as_ref(), model, options)
     }
 
     pub(super) fn run_check(
@@ -37,7 +47,7 @@ impl Device {
         transport: &dyn Transport,
         model: &ModelRef,
         options: &Options,
-    ) -> Result<Ended> {
+    ) -> Result<Decision> {
         let cached = self.store.cached(model);
         let route = match options.route {
             // A bundle of one version is no use to a check of another.
@@ -53,6 +63,7 @@ impl Device {
             want: options.want.clone(),
             route,
             require: options.require.clone(),
+            consensus: self.consensus(model)?,
         };
         let mut step = check(
             &self.pin_of(pin),
@@ -63,11 +74,15 @@ impl Device {
         loop {
             step = match step {
                 CheckStep::Fetch(await_fetch) => {
-                    let answer = answer(transport, model, await_fetch.wanted());
+                    let whose = await_fetch.namespace();
+                    let answer = match *whose == model.namespace {
+                        true => answer(transport, whose, await_fetch.wanted()),
+                        false => self.ask_authority(whose, await_fetch.wanted())?,
+                    };
                     await_fetch.answer(answer)
                 }
                 CheckStep::Persist(await_persist) => {
-                    writer.state(&model.namespace, await_persist.state())?;
+                    writer.state(await_persist.namespace(), await_persist.state())?;
                     await_persist.persisted()
                 }
                 CheckStep::Done(Checked::Permitted(approved)) => {
@@ -77,18 +92,37 @@ impl Device {
                     {
                         writer.cache(model, bundle)?;
                     }
-                    return Ok(Ended::Approved(approved));
+                    for endorsement in approved.endorsements() {
+                        let authority = &endorsement.authority().namespace;
+                        if let Some(bundle) = endorsement.bundle()
+                            && self.store.cached_endorsement(model, authority).as_ref() != Some(bundle)
+                        {
+                            writer.cache_endorsement(model, authority, bundle)?;
+                        }
+                    }
+                    return Ok(Decision::Approved(approved));
                 }
                 CheckStep::Done(Checked::Refused(verdict) | Checked::Deferred(verdict)) => {
-                    return Ok(Ended::Not(verdict));
+                    return Ok(Decision::Not(verdict));
                 }
             };
         }
     }
+
+    /// Another authority is asked where it was trusted, which may be another registry. One that cannot be asked does not count.
+    fn ask_authority(&self, namespace: &NamespaceName, fetch: &Fetch) -> Result<Answer> {
+        let pin = self.store.pin(namespace)?;
+        Ok(match self.transport(&pin.registry) {
+            Ok(transport) => answer(transport.as_ref(), namespace, fetch),
+            Err(error) => Answer::Failed {
+                reason: error.to_string(),
+            },
+        })
+    }
 }
 
-fn answer(transport: &dyn Transport, model: &ModelRef, fetch: &Fetch) -> Answer {
-    let path = paths::resource(&model.namespace, &fetch.resource);
+fn answer(transport: &dyn Transport, namespace: &NamespaceName, fetch: &Fetch) -> Answer {
+    let path = paths::resource(namespace, &fetch.resource);
     match transport.get(&path, fetch.max, fetch.etag.as_deref()) {
         Ok(Fetched::Found { bytes, etag }) => Answer::Found { bytes, etag },
         Ok(Fetched::NotModified) => Answer::NotModified,

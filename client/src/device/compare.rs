@@ -40,6 +40,6 @@ impl Device {
             }
             .into());
         };
-        self.compare(&pin, &Folder::open(folder)?, release, record, progress)
+        self.compare(&pin, model, &Folder::open(folder)?, release, record, progress)
     }
 }

@@ -7,6 +7,7 @@ mod compare;
 mod drive;
 mod oms;
 mod pull;
+mod require;
 mod trust;
 mod verify;
 
@@ -19,6 +20,7 @@ use assay_schema::{ModelRef, NamespaceName, Sha256Digest, Stage, Verdict};
 use assay_verifier::{Pin, TrustError, Want, check_age};
 use jiff::{SignedDuration, Timestamp};
 
+pub use check::Decision;
 pub use oms::{OmsCheck, VerifiedDirectory};
 pub use pull::{PullProgress, Pulled};
 pub use trust::{Change, Fingerprint, TermsChange};

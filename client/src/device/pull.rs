@@ -5,7 +5,7 @@ use assay_schema::{ModelRef, ReleaseManifest, Sha256Digest, Verdict};
 use assay_verifier::{Approved, Content, DeviceState, Piece, Want};
 use serde::Serialize;
 
-use super::check::Ended;
+use super::check::Decision;
 use super::drive::{Host, Sources, drive};
 use super::verify::present;
 use super::{Device, DeviceError, Options, Result, permits};
@@ -32,7 +32,7 @@ pub struct Pulled {
     pub verdict: Verdict,
     /// The release was active before; nothing was read or written but metadata.
     pub already_active: bool,
-    /// What this pull sent and received.
+    /// What this pull sent and received, other authorities included.
     pub traffic: Traffic,
 }
 
@@ -95,25 +95,26 @@ impl Device {
             .into());
         }
         let transport = self.transport(&pin.registry)?;
-        let before = transport.traffic();
+        let before = self.traffic();
         let pulled = |verdict, already_active| Pulled {
             verdict,
             already_active,
-            traffic: transport.traffic().since(before),
+            traffic: self.traffic().since(before),
         };
         let approved = match self.run_check(&writer, &pin, transport.as_ref(), model, options)? {
-            Ended::Approved(approved) => *approved,
-            Ended::Not(verdict) => return Ok(pulled(*verdict, false)),
+            Decision::Approved(approved) => *approved,
+            Decision::Not(verdict) => return Ok(pulled(*verdict, false)),
         };
         let same = active
             .as_ref()
             .is_some_and(|a| a.active.manifest == approved.manifest_digest());
         // A release that its own folder no longer shows as whole is pulled again, which repairs it.
-        if same
-            && !reread
-            && self.store.active(model).is_ok_and(|a| a.is_some())
-            && self.is_listed_whole(model, &approved)?
-        {
+        if same && !reread && self.is_listed_whole(model, &approved)? {
+            // Who signed it may have changed since, or been asked for the first time.
+            let record = record_of(&approved);
+            if !approved.endorsements().is_empty() && active.as_ref().is_some_and(|a| a.active != record) {
+                writer.activate(model, record, false)?;
+            }
             return Ok(pulled(approved.verdict(), true));
         }
         let pull = Pull {
@@ -141,6 +142,7 @@ fn record_of(approved: &Approved) -> ReleaseRecord {
         manifest: approved.manifest_digest(),
         version: manifest.version.clone(),
         order: manifest.order,
+        endorsed_by: approved.endorsed_by(),
     }
 }
 

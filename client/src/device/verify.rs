@@ -6,7 +6,7 @@ use assay_schema::manifest::FileEntry;
 use assay_schema::{ModelRef, ReleaseRef, Sha256Digest, Verdict, VersionName};
 use assay_verifier::{Content, DeviceState, Piece, PresentFile, Want};
 
-use super::check::Ended;
+use super::check::Decision;
 use super::drive::{Host, Sources, drive};
 use super::pull::read_index;
 use super::{Device, DeviceError, Options, Result, permits};
@@ -62,8 +62,8 @@ impl Device {
         let approved = {
             let writer = self.store.writer()?;
             match self.run_check(&writer, &pin, transport.as_ref(), model, &options)? {
-                Ended::Approved(approved) => *approved,
-                Ended::Not(verdict) => return Ok(*verdict),
+                Decision::Approved(approved) => *approved,
+                Decision::Not(verdict) => return Ok(*verdict),
             }
         };
         let files = Folder::open(folder)?;
@@ -154,13 +154,14 @@ impl Device {
         let folder = self.store.find_model(model)?.ok_or_else(gone)?;
         let (release, _lease) = lease(&folder, record)?.ok_or_else(gone)?;
         let files = release.sub(names::FILES)?;
-        self.compare(&pin, &files, release, record, progress)
+        self.compare(&pin, model, &files, release, record, progress)
     }
 
     /// Compares every byte of a folder with a release that is kept on this device, whose lease the caller holds.
     pub(super) fn compare(
         &self,
         pin: &PinRecord,
+        model: &ModelRef,
         files: &Folder,
         release: Folder,
         record: &ReleaseRecord,
@@ -174,7 +175,8 @@ impl Device {
             &present(files)?,
             self.now(),
         )
-        .map_err(DeviceError::Refused)?;
+        .map_err(DeviceError::Refused)?
+        .under(self.store.requirement(model)?.as_ref(), &record.endorsed_by);
         let sources = Sources {
             files,
             remote: None,

@@ -1,6 +1,6 @@
 //! What a proposal would publish: manifests, model signatures, chunk indexes, and the files themselves where they are at hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use assay_authority::metadata::{Target, Targets};
@@ -44,6 +44,11 @@ impl Publisher {
     ) -> Result<Vec<String>, PublishError> {
         let top = publication.roles.get("targets");
         let top = Targets::read(top.map_or(&base.targets, |file| file.metadata.as_bytes()))?;
+        let along: BTreeSet<_> = publication
+            .manifests
+            .iter()
+            .map(|m| refresh::digest(m.as_bytes()))
+            .collect();
         let mut releases = Vec::new();
         for (name, file) in &publication.roles {
             let Some(role) = ModelRole::parse(name) else {
@@ -54,7 +59,8 @@ impl Publisher {
             let max_epoch = top.delegation(&role)?.map_or(0, |d| d.terms.max_epoch);
             let highest = base.highest()?.map(|highest| highest.order);
             for (path, target) in new.targets()? {
-                if !old.contains_key(&path) {
+                // Another namespace's release comes with its manifest, and is shown as that.
+                if !old.contains_key(&path) && !along.contains(&target.sha256) {
                     let manifest = self.manifest(record, &role, &path, &target)?;
                     order(&role, &manifest, max_epoch, highest)?;
                     releases.push((manifest, target));

@@ -6,6 +6,7 @@
 mod authority;
 mod collect;
 mod difference;
+mod endorse;
 mod examine;
 mod export;
 mod grants;

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::authority::{KeyRole, NamespaceRecord};
 use super::difference;
+use super::endorse;
 use super::journal::Recorded;
 use super::namespace::refs;
 use super::refresh::{self, Current, refresh};
@@ -54,7 +55,10 @@ impl Proposal {
             v: VERSION,
             namespace: record.name.clone(),
             identity: record.identity,
-            publication: Publication { roles },
+            publication: Publication {
+                roles,
+                manifests: Vec::new(),
+            },
             at: Some(at),
             kept: false,
         }
@@ -401,12 +405,15 @@ fn differences(
         let (old, new) = successor(record, status::ROLE, file, base.status())?;
         changes.extend(difference::status(old.as_ref(), &new)?);
     }
+    let mut of_models = BTreeMap::new();
     for role in model_roles {
         let name = role.name();
         let Some(file) = roles.get(&name) else { continue };
         let (old, new) = successor(record, &name, file, base.role(role))?;
         changes.extend(difference::model(&name, old.as_ref(), &new)?);
+        of_models.insert(role.clone(), new);
     }
+    changes.extend(endorse::review(record, &publication.manifests, &of_models)?);
     Ok(changes)
 }
 

@@ -395,7 +395,10 @@ impl Publisher {
 }
 
 /// The delegation of the model's highest block.
-fn latest_delegation(top: &Targets, model: &ModelName) -> Result<Option<Delegation>, PublishError> {
+pub(super) fn latest_delegation(
+    top: &Targets,
+    model: &ModelName,
+) -> Result<Option<Delegation>, PublishError> {
     let roles = top.delegated();
     let latest = roles
         .iter()

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use assay_schema::trust_policy::BadTrustPolicy;
+use assay_schema::verdict::Refusal;
 use assay_schema::{ModelRef, NamespaceName, Sha256Digest, VersionName};
 
 use super::ActivateStep;
@@ -96,6 +98,22 @@ pub enum StoreError {
         model: ModelRef,
         /// The version that is active.
         version: VersionName,
+    },
+    /// The trust policy requires other authorities' signatures, which this release did not have when it was activated.
+    #[error("{0}")]
+    NotEndorsed(Box<Refusal>),
+    /// A requirement that cannot be followed.
+    #[error(transparent)]
+    TrustPolicy(BadTrustPolicy),
+    /// The model's own namespace under another name.
+    #[error(
+        "{namespace} is the namespace of {model} under another name, and has to sign in any case. Name another authority"
+    )]
+    OwnAuthority {
+        /// The model.
+        model: ModelRef,
+        /// The name that was given.
+        namespace: NamespaceName,
     },
     /// The step hook stopped the run (tests).
     #[error("stopped behind step {0:?}")]

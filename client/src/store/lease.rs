@@ -53,7 +53,7 @@ impl Store {
     /// ([`Device::verify_active`](crate::Device::verify_active) does).
     ///
     /// # Errors
-    /// A record is damaged or cannot be read.
+    /// A record is damaged or cannot be read, or the owner's trust policy requires signatures that the release does not have.
     pub fn active(&self, model: &ModelRef) -> Result<Option<ActiveRelease>> {
         let Some(folder) = self.find_model(model)? else {
             return Ok(None);
@@ -63,6 +63,10 @@ impl Store {
             let Some(record) = active_record(&folder)? else {
                 return Ok(None);
             };
+            let ReleaseRecord {
+                version, endorsed_by, ..
+            } = &record.active;
+            self.require_kept(model, version, endorsed_by)?;
             match lease(&folder, &record.active)? {
                 // Collection removes only what active.json no longer names: if it still names this one now that the lock is
                 // ours, the release is whole and stays.

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! lock
+//! trust-policy.json                                     whose signatures the owner requires
 //! namespaces/<namespace>/pin.json                       what it is known by
 //!                       /state.json                     trusted metadata and floors
 //!                       /models/<model>/active.json     which release is active
-//!                                      /cache/check.json
+//!                                      /cache/check.json  authority.<namespace>.json
 //!                                      /staging/<manifest digest>/   a pull that is not finished
 //!                                      /releases/<manifest digest>/files/  release.json  indexes/<digest>  lease
 //!            .removed/                                  a namespace that is no longer trusted, until its files are gone
@@ -15,6 +16,7 @@
 
 mod error;
 mod lease;
+mod policy;
 pub(crate) mod records;
 mod staging;
 mod write;
@@ -42,6 +44,7 @@ use crate::folder::{Folder, Kind, io_error};
 /// Names inside a store.
 pub(crate) mod names {
     pub(crate) const LOCK: &str = "lock";
+    pub(crate) const TRUST_POLICY: &str = "trust-policy.json";
     pub(crate) const NAMESPACES: &str = "namespaces";
     /// No namespace's name begins with a dot.
     pub(crate) const REMOVED: &str = ".removed";
@@ -57,6 +60,11 @@ pub(crate) mod names {
     pub(crate) const INDEXES: &str = "indexes";
     pub(crate) const MANIFEST: &str = "release.json";
     pub(crate) const LEASE: &str = "lease";
+
+    /// What the last check used of another authority.
+    pub(crate) fn endorsement(authority: &assay_schema::NamespaceName) -> String {
+        format!("authority.{authority}.json")
+    }
 }
 
 /// The durable steps of a device, as `ARCHITECTURE.md` lists them. Whatever writes to a store is one of these.
@@ -66,6 +74,8 @@ pub enum ActivateStep {
     Trust,
     /// T2: a namespace is no longer trusted: its folder leaves its place in one step.
     Forget,
+    /// T3: the owner's trust policy is replaced.
+    Require,
     /// S1: the newer trusted metadata of a check is persisted.
     State,
     /// A1: a checked chunk, or a checked chunk index, is written into the staging folder.
@@ -84,9 +94,10 @@ pub enum ActivateStep {
 
 impl ActivateStep {
     /// All steps in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Trust,
         Self::Forget,
+        Self::Require,
         Self::State,
         Self::Chunk,
         Self::Seal,
@@ -263,11 +274,22 @@ impl Store {
 
     /// The bundle of the last check, if it can be read: it is a convenience and judged like any stranger's bytes.
     pub(crate) fn cached(&self, model: &ModelRef) -> Option<CachedBundle> {
+        self.cached_as(model, names::CHECK)
+    }
+
+    /// As [`Store::cached`], of what another authority said of the model.
+    pub(crate) fn cached_endorsement(
+        &self,
+        model: &ModelRef,
+        authority: &NamespaceName,
+    ) -> Option<CachedBundle> {
+        self.cached_as(model, &names::endorsement(authority))
+    }
+
+    fn cached_as(&self, model: &ModelRef, name: &str) -> Option<CachedBundle> {
         let cache = self.find_model(model).ok()??.find(names::CACHE).ok()??;
         // The first line is the entity tag as JSON, the rest the bundle's exact bytes.
-        let mut bytes = cache
-            .read(names::CHECK, assay_schema::limits::MAX_BUNDLE + 1024)
-            .ok()??;
+        let mut bytes = cache.read(name, assay_schema::limits::MAX_BUNDLE + 1024).ok()??;
         let at = bytes.iter().position(|b| *b == b'\n')?;
         let etag = serde_json::from_slice(bytes.get(..at)?).ok()?;
         bytes.drain(..=at);

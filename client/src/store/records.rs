@@ -1,5 +1,7 @@
 //! The store's own small JSON files.
 
+use std::collections::BTreeSet;
+
 use assay_schema::{NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
 use assay_verifier::Terms;
 use serde::de::DeserializeOwned;
@@ -40,6 +42,9 @@ pub struct ReleaseRecord {
     pub version: VersionName,
     /// Its order.
     pub order: ReleaseOrder,
+    /// Identities of the other authorities that had signed it when it was activated, of those that were required then.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub endorsed_by: BTreeSet<Sha256Digest>,
 }
 
 /// `active.json`: which release is active, and which were before.

@@ -22,6 +22,10 @@ impl<'s> Writer<'s> {
         Self { store, _lock: lock }
     }
 
+    pub(super) fn store(&self) -> &'s Store {
+        self.store
+    }
+
     fn namespace(&self, namespace: &NamespaceName) -> Result<Folder> {
         Ok(self
             .store
@@ -110,11 +114,25 @@ impl<'s> Writer<'s> {
 
     /// S1, the convenience part: what the next check may ask the registry to compare with.
     pub(crate) fn cache(&self, model: &ModelRef, bundle: &CachedBundle) -> Result<()> {
+        self.cache_as(model, names::CHECK, bundle)
+    }
+
+    /// As [`Writer::cache`], of what another authority said of the model.
+    pub(crate) fn cache_endorsement(
+        &self,
+        model: &ModelRef,
+        authority: &NamespaceName,
+        bundle: &CachedBundle,
+    ) -> Result<()> {
+        self.cache_as(model, &names::endorsement(authority), bundle)
+    }
+
+    fn cache_as(&self, model: &ModelRef, name: &str, bundle: &CachedBundle) -> Result<()> {
         let folder = self.model(model)?.ensure_sub(names::CACHE)?;
         let mut bytes = serde_json::to_vec(&bundle.etag).unwrap_or_default();
         bytes.push(b'\n');
         bytes.extend_from_slice(&bundle.bytes);
-        folder.replace(names::CHECK, &bytes, 0o644)?;
+        folder.replace(name, &bytes, 0o644)?;
         self.store.step(ActivateStep::State)
     }
 

@@ -14,6 +14,16 @@ pub fn resource(namespace: &NamespaceName, resource: &Resource) -> String {
             log,
             have,
         } => check(namespace, model, *root, version.as_ref(), *log, have),
+        Resource::Endorsement {
+            model,
+            block,
+            root,
+            log,
+            have,
+        } => format!(
+            "{}&block={block}",
+            check(namespace, model, *root, None, *log, have)
+        ),
         Resource::Metadata { file } => metadata(namespace, file),
         Resource::Target { path } => format!("/tuf/{namespace}/targets/{}", escape(path)),
         Resource::Blob { sha256, .. } => blob(namespace, sha256),

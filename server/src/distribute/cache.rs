@@ -26,6 +26,8 @@ pub struct Key {
     pub model: ModelName,
     /// The version asked for.
     pub version: Option<VersionName>,
+    /// The block whose listing of another namespace's releases is asked for, instead of a release.
+    pub block: Option<u64>,
 }
 
 /// What an answer depends on beside it: where the device stands.
@@ -235,6 +237,7 @@ mod tests {
                 revision,
                 model: model.parse().unwrap(),
                 version: None,
+                block: None,
             },
             root: 1,
             log: None,

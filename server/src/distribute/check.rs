@@ -38,6 +38,8 @@ pub struct CheckQuery {
     /// What the device has of an earlier bundle.
     #[serde(default)]
     have: String,
+    /// The block whose listing of another namespace's releases is asked for, instead of a release.
+    block: Option<u64>,
 }
 
 /// What a device asks for, and from where it stands.
@@ -48,6 +50,7 @@ struct Asked {
     root: u64,
     log: Option<u64>,
     held: Held,
+    block: Option<u64>,
 }
 
 impl Asked {
@@ -57,6 +60,7 @@ impl Asked {
             revision: namespace.revision,
             model: self.model.clone(),
             version: self.version.clone(),
+            block: self.block,
         }
     }
 
@@ -100,6 +104,8 @@ pub enum CheckAnswer {
         ("log" = Option<u64>, Query, description = "The size of the checkpoint that the device accepted last"),
         ("have" = Option<String>, Query, description = "Versions of metadata and the release that the device has, as in \
             `snapshot:12,targets:3,model.minilm.0:7,release:1.2.0`"),
+        ("block" = Option<u64>, Query, description = "Instead of a release: what the namespace lists of another namespace's releases in \
+            this block (counter / 100). The bundle has no manifest, and no role where there is none"),
         ("If-None-Match" = Option<String>, Header, description = "RFC 9110 section 13.1.2"),
         ("Accept-Encoding" = Option<String>, Header, description = "RFC 9110 section 12.5.3; `gzip`"),
     ),
@@ -127,6 +133,7 @@ pub async fn check(
         held: query.have.parse().map_err(|e: assay_schema::bundle::BadHeld| {
             ApiError::new(ProblemKind::BadRequest, e.to_string())
         })?,
+        block: query.block,
     };
     let record = caller.reads(&state, &namespace).await?;
     let cache = revalidated(record.visibility);
@@ -307,8 +314,16 @@ async fn wanted(
 
 async fn assemble(state: &AppState, namespace: NamespaceRecord, asked: &Asked) -> ApiResult<Present> {
     let name = &namespace.name;
-    let release = wanted(state, name, &asked.model, asked.version.as_ref()).await?;
-    let role = ModelRole::of(&asked.model, release.order).name();
+    let release = match asked.block {
+        None => Some(wanted(state, name, &asked.model, asked.version.as_ref()).await?),
+        Some(_) => None,
+    };
+    let block = asked.block.or(release.as_ref().map(|r| r.order.block()));
+    let role = ModelRole {
+        model: asked.model.clone(),
+        block: block.unwrap_or_default(),
+    }
+    .name();
     let newest_root = current(state, &namespace, "root").await?.version;
     let roots = state.db.roots_above(name, asked.root, MAX_ROOT_ROTATIONS).await?;
     let targets = current(state, &namespace, "targets").await?;
@@ -318,10 +333,12 @@ async fn assemble(state: &AppState, namespace: NamespaceRecord, asked: &Asked) -
         text(current(state, &namespace, "snapshot").await?.bytes)?,
         text(targets.bytes)?,
     );
-    builder.role(
-        role.clone(),
-        text(current(state, &namespace, &role).await?.bytes)?,
-    );
+    match (state.db.current_metadata(name, &role).await?, &release) {
+        (Some(file), _) => drop(builder.role(role, text(file.bytes)?)),
+        // A block of which this namespace signs nothing.
+        (None, None) => {}
+        (None, Some(_)) => drop(current(state, &namespace, &role).await?),
+    }
     if listed.delegated.iter().any(|name| name == ROLE) {
         builder.role(
             ROLE.to_owned(),
@@ -335,16 +352,22 @@ async fn assemble(state: &AppState, namespace: NamespaceRecord, asked: &Asked) -
             .await
             .map_err(ApiError::from)
     };
-    let manifest = small(&release.manifest, MAX_MANIFEST.min(builder.room())).await?;
+    let manifest = match &release {
+        Some(release) => small(&release.manifest, MAX_MANIFEST.min(builder.room())).await?,
+        None => None,
+    };
     let parsed = manifest
         .as_deref()
         .map(ReleaseManifest::parse)
         .transpose()
         .map_err(ApiError::internal)?;
-    if let Some(bytes) = manifest {
+    if let (Some(bytes), Some(release)) = (manifest, &release) {
         builder.blob(release.manifest, bytes.into());
     }
-    for target in listed.targets.values().filter(|t| t.note.inline.is_none()) {
+    // Who made a release is its own namespace's to say; of another one only the log matters.
+    let needed = |path: &String| release.is_some() || path == log::TARGET;
+    let trust = listed.targets.iter().filter(|(path, _)| needed(path));
+    for target in trust.map(|(_, t)| t).filter(|t| t.note.inline.is_none()) {
         if let Some(bytes) = small(&target.sha256, MAX_TRUST_TARGET.min(builder.room())).await? {
             builder.blob(target.sha256, bytes.into());
         }
@@ -376,7 +399,10 @@ async fn assemble(state: &AppState, namespace: NamespaceRecord, asked: &Asked) -
             newest_root,
         },
         bundle,
-        kinds: parsed.map_or_else(Kinds::new, |m| kinds(release.manifest, &m)),
+        kinds: match (parsed, release) {
+            (Some(manifest), Some(release)) => kinds(release.manifest, &manifest),
+            _ => Kinds::new(),
+        },
         roots,
         keep,
         namespace,

@@ -110,7 +110,7 @@ pub async fn metadata(
 
 /// Get a TUF target by its consistent path, `DIR/SHA256.NAME`
 ///
-/// Manifests of published releases, `trust/*` targets and `status.json`.
+/// Manifests of published releases and of those of other namespaces that this one signed too, `trust/*` targets and `status.json`.
 #[utoipa::path(
     get,
     path = "/tuf/{namespace}/targets/{path}",
@@ -172,9 +172,9 @@ async fn find(
         return Ok(None);
     };
     let listed = if path.starts_with("trust/") {
-        listed_in(state, namespace, "targets", path, sha256).await?
+        listed_in(state, namespace, "targets", path, sha256, HISTORY).await?
     } else if path == status::TARGET {
-        listed_in(state, namespace, status::ROLE, path, sha256).await?
+        listed_in(state, namespace, status::ROLE, path, sha256, HISTORY).await?
     } else {
         is_manifest(state, namespace, path, sha256).await?
     };
@@ -203,9 +203,11 @@ async fn is_manifest(
         return Ok(false);
     }
     let release = state.db.release(&namespace.name, &role.model, &version).await?;
-    Ok(release.is_some_and(|r| {
-        r.manifest == *sha256 && r.state == ReleaseState::Published && r.order.block() == role.block
-    }))
+    match release.filter(|r| r.state == ReleaseState::Published) {
+        Some(r) => Ok(r.manifest == *sha256 && r.order.block() == role.block),
+        // Another namespace's release: what a model's role lists, it lists for ever.
+        None => listed_in(state, namespace, &role.name(), path, sha256, 1).await,
+    }
 }
 
 async fn listed_in(
@@ -214,8 +216,9 @@ async fn listed_in(
     role: &str,
     path: &str,
     sha256: &Sha256Digest,
+    history: u64,
 ) -> ApiResult<bool> {
-    for file in state.db.metadata_history(&namespace.name, role, HISTORY).await? {
+    for file in state.db.metadata_history(&namespace.name, role, history).await? {
         let targets = TargetsFile::parse(role, &file.bytes).map_err(ApiError::internal)?;
         if targets.targets.get(path).is_some_and(|t| t.sha256 == *sha256) {
             return Ok(true);

@@ -8,6 +8,7 @@ use assay_schema::{ModelName, NamespaceName};
 use jiff::Timestamp;
 
 use super::decide::{self, NewRelease, NewRole, Sent, Standing};
+use super::endorse::{self, NewEndorsement};
 use super::error::PublishError;
 use super::online::{self, Lifetimes, OnlineError, OnlineFiles, OnlineSigner, new_metadata};
 use super::proposed::{Present, Proposed};
@@ -71,8 +72,10 @@ async fn attempt(
     if published_before(state, namespace, sent).await? {
         return answer(state, namespace, sent, present.states).await;
     }
-    let releases = follows(state, &present, sent).await?;
-    let blobs = trust::find(state, namespace, &sent.roles, &[]).await?;
+    let (releases, endorsements) = follows(state, &present, sent).await?;
+    let endorsed: Vec<_> = endorsements.iter().map(NewEndorsement::target).collect();
+    let along: Vec<&str> = sent.manifests.iter().map(|(_, bytes)| bytes.as_str()).collect();
+    let blobs = trust::find(state, namespace, &sent.roles, &endorsed, &along).await?;
 
     let (signer, promoted) = signer_under(state, &present.record, sent).await?;
     let changed = sent
@@ -86,6 +89,7 @@ async fn attempt(
         root: sent.root.as_ref(),
         sent: &sent.roles,
         releases: &releases,
+        endorsements: &endorsements,
         online: &online,
         blobs: &blobs,
     };
@@ -133,7 +137,7 @@ pub(super) async fn follows(
     state: &AppState,
     present: &Present,
     sent: &Sent,
-) -> Result<Vec<NewRelease>, PublishError> {
+) -> Result<(Vec<NewRelease>, Vec<NewEndorsement>), PublishError> {
     let namespace = &present.record.name;
     if decide::compare(sent, &present.states)? == Standing::Stale {
         return Err(stale(present, sent));
@@ -144,8 +148,9 @@ pub(super) async fn follows(
         let before = before(state, namespace, role, version).await?;
         releases.extend(role.new_releases(before.as_ref())?);
     }
+    let (releases, endorsements) = endorse::part(state, present, sent, releases).await?;
     check_candidates(state, namespace, &releases).await?;
-    Ok(releases)
+    Ok((releases, endorsements))
 }
 
 /// Another publication came first: with the current files of the roles that were sent.
@@ -251,7 +256,10 @@ async fn answer(
     let mut releases = Vec::new();
     for role in &sent.roles {
         let before = before(state, namespace, role, Some(role.file.version - 1)).await?;
-        releases.extend(role.new_releases(before.as_ref())?.into_iter().map(|r| r.version));
+        let own = role.new_releases(before.as_ref())?.into_iter();
+        // What came with its manifest is another namespace's release.
+        let own = own.filter(|r| sent.along(&r.target.sha256).is_none());
+        releases.extend(own.map(|r| r.version));
     }
     states.retain(|role, _| {
         matches!(role.as_str(), "snapshot" | "timestamp") || sent.files().any(|s| s.name == *role)

@@ -91,7 +91,8 @@ pub async fn create(
     let (_, root_expires) =
         version_and_expiry("root", request.root.as_bytes()).map_err(first::BadRoot::Metadata)?;
     let identity = sha256(request.root.as_bytes());
-    let blobs = trust::find(state, name, std::slice::from_ref(&targets), &request.blobs).await?;
+    let along: Vec<&str> = request.blobs.iter().map(String::as_str).collect();
+    let blobs = trust::find(state, name, std::slice::from_ref(&targets), &[], &along).await?;
 
     let seal = state.seal.key().map_err(OnlineError::Seal)?;
     let signer = OnlineSigner::open(

@@ -69,6 +69,8 @@ pub struct Sent {
     pub root: Option<NewRoot>,
     /// Targets files.
     pub roles: Vec<NewRole>,
+    /// Manifests of other namespaces' releases, with their digests.
+    pub manifests: Vec<(Sha256Digest, String)>,
 }
 
 /// What all files of a publication have in common.
@@ -89,6 +91,14 @@ pub struct SentFile<'a> {
 }
 
 impl Sent {
+    /// The manifest with this digest that came along.
+    pub fn along(&self, sha256: &Sha256Digest) -> Option<&str> {
+        let mut manifests = self.manifests.iter();
+        manifests
+            .find(|(digest, _)| digest == sha256)
+            .map(|(_, bytes)| bytes.as_str())
+    }
+
     /// Every file.
     pub fn files(&self) -> impl Iterator<Item = SentFile<'_>> {
         let root = self.root.iter().map(|r| SentFile {
@@ -234,7 +244,12 @@ pub fn read(mut publication: Publication) -> Result<Sent, BadPublication> {
         .into_iter()
         .map(|(name, sent)| read_role(name, sent.metadata, sent.parent))
         .collect::<Result<_, _>>()?;
-    Ok(Sent { root, roles })
+    let manifests = publication.manifests.into_iter();
+    Ok(Sent {
+        root,
+        roles,
+        manifests: manifests.map(|m| (sha256(m.as_bytes()), m)).collect(),
+    })
 }
 
 /// Reads one targets file of the role of this name.
@@ -436,6 +451,7 @@ mod tests {
         };
         read(Publication {
             roles: BTreeMap::from([(name.to_owned(), role)]),
+            manifests: Vec::new(),
         })
     }
 
@@ -460,7 +476,8 @@ mod tests {
         }
         assert!(matches!(
             read(Publication {
-                roles: BTreeMap::new()
+                roles: BTreeMap::new(),
+                manifests: Vec::new(),
             }),
             Err(BadPublication::Empty)
         ));

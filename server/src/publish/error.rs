@@ -135,7 +135,9 @@ pub enum PublishError {
         found: String,
     },
     /// A blob that no target names.
-    #[error("blob {0}: expected only blobs that the targets metadata lists under trust/")]
+    #[error(
+        "blob {0}: expected only blobs that the metadata lists, found none that names it; send what it lists and nothing else"
+    )]
     Unlisted(Sha256Digest),
     /// A proposal that is not kept, or signatures of one.
     #[error(transparent)]

@@ -191,7 +191,8 @@ async fn read<'a>(
     // Each `trust/*` target and the status: sent along, or inside its own entry.
     let mut listing = vec![targets.clone()];
     listing.extend(roles.iter().filter(|r| r.role == SignedBy::Status).cloned());
-    let blobs = trust::find(state, name, &listing, &request.blobs).await?;
+    let along: Vec<&str> = request.blobs.iter().map(String::as_str).collect();
+    let blobs = trust::find(state, name, &listing, &[], &along).await?;
     Ok(Moving {
         state,
         name,

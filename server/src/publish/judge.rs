@@ -9,8 +9,8 @@ use assay_schema::tuf::{ModelRole, metadata_file};
 use assay_schema::{ModelName, NamespaceName, Sha256Digest, Verdict, VersionName};
 use assay_trust::{Refreshed, Roots};
 use assay_verifier::{
-    Answer, AwaitFetch, CheckRequest, CheckStep, Checked, DeviceState, Pin, Resource, Route, TrustError,
-    Want, check,
+    Answer, AwaitFetch, CheckRequest, CheckStep, Checked, Consensus, DeviceState, Pin, Resource, Route,
+    TrustError, Want, check,
 };
 use jiff::Timestamp;
 
@@ -111,6 +111,31 @@ pub fn role(refreshed: &Refreshed, role: &ModelRole, bytes: &str) -> Result<(), 
     }
 }
 
+/// Whether a device that requires this namespace's word for another's release finds it in this role.
+///
+/// # Errors
+/// It would not.
+pub fn endorsement(
+    refreshed: &Refreshed,
+    role: &ModelRole,
+    bytes: &str,
+    version: &VersionName,
+    manifest: Sha256Digest,
+) -> Result<(), TrustError> {
+    let accepted = refreshed
+        .clone()
+        .accept_role(&role.name(), bytes.as_bytes())
+        .map_err(|failure| failure.error)?;
+    match accepted.version(role, version)? {
+        Some(listed) if listed.target.sha256 == manifest => Ok(()),
+        found => Err(TrustError::Malformed {
+            subject: role.manifest_path(version),
+            expected: manifest.to_hex(),
+            found: found.map_or_else(|| "none".to_owned(), |listed| listed.target.sha256.to_hex()),
+        }),
+    }
+}
+
 /// Whether a device accepts a status file.
 ///
 /// # Errors
@@ -179,6 +204,7 @@ pub async fn release<S: Source>(
         route: Route::Static { cached: None },
         // Provenance is judged wherever the manifest names attestations; requiring it is each device's own decision.
         require: BTreeSet::new(),
+        consensus: Consensus::none(),
     };
     let mut step = check(&held.pin, held.state.clone(), request, now);
     loop {
@@ -214,7 +240,10 @@ async fn answer<S: Source>(wait: &AwaitFetch, files: &Files, source: &S) -> Resu
         },
         Resource::Blob { sha256, .. } => source.blob(sha256, wanted.max).await?,
         // The request asks for the static route.
-        Resource::Bundle { .. } | Resource::LogProof { .. } | Resource::RootProof { .. } => None,
+        Resource::Bundle { .. }
+        | Resource::Endorsement { .. }
+        | Resource::LogProof { .. }
+        | Resource::RootProof { .. } => None,
     };
     Ok(match bytes {
         Some(bytes) if bytes.len() as u64 <= wanted.max => Answer::Found { bytes, etag: None },

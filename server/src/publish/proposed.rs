@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::commit::current;
 use super::decide::{NewRelease, NewRole, NewRoot, ROOT, SignedBy, TARGETS};
+use super::endorse::NewEndorsement;
 use super::error::PublishError;
 use super::judge::{self, Files, Held, Judged, Source, TopLevel};
 use super::online::OnlineFiles;
@@ -77,6 +78,8 @@ pub struct Proposed<'a> {
     pub sent: &'a [NewRole],
     /// The releases that they list for the first time.
     pub releases: &'a [NewRelease],
+    /// The releases of other namespaces that they list for the first time.
+    pub endorsements: &'a [NewEndorsement],
     /// The new snapshot and timestamp.
     pub online: &'a OnlineFiles,
     /// Bytes of `trust/*` targets that are not stored yet.
@@ -129,6 +132,11 @@ impl Proposed<'_> {
             files.insert(&role.name, role.file.version, &role.bytes);
             if let SignedBy::Model(model_role) = &role.role {
                 judge::role(&refreshed, model_role, &role.bytes)?;
+                let endorsed = self.endorsements.iter().filter(|e| e.listed.role == *model_role);
+                for new in endorsed {
+                    let (version, manifest) = (new.version(), new.target().sha256);
+                    judge::endorsement(&refreshed, model_role, &role.bytes, version, manifest)?;
+                }
             }
         }
         let status = self.sent.iter().find(|r| r.role == SignedBy::Status);

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::decide::NewRole;
 use super::error::PublishError;
-use crate::metadata::sha256;
+use crate::metadata::{Target, sha256};
 use crate::persistence::NewBlob;
 use crate::state::AppState;
 use crate::steps::Step;
@@ -37,7 +37,7 @@ impl TrustBlob {
     }
 }
 
-/// Finds the bytes of every `trust/*` target that is not stored yet, so that every TUF client can fetch it.
+/// Finds the bytes of every `trust/*` target, and of every `endorsed` manifest, that is not stored yet, so that every TUF client can fetch it.
 ///
 /// # Errors
 /// There are none for a target, or `sent_along` has bytes that no target names.
@@ -45,13 +45,15 @@ pub async fn find(
     state: &AppState,
     namespace: &NamespaceName,
     sent: &[NewRole],
-    sent_along: &[String],
+    endorsed: &[&Target],
+    sent_along: &[&str],
 ) -> Result<Vec<TrustBlob>, PublishError> {
     let along: Vec<_> = sent_along.iter().map(|text| TrustBlob::of(text)).collect();
     let targets: Vec<_> = sent
         .iter()
         .flat_map(NewRole::trust_targets)
         .map(|(_, target)| target)
+        .chain(endorsed.iter().copied())
         .collect();
     if let Some(stray) = along
         .iter()

@@ -201,5 +201,8 @@ pub fn publication(roles: &[(&str, &str, Option<&str>)]) -> Publication {
             )
         })
         .collect();
-    Publication { roles }
+    Publication {
+        roles,
+        manifests: Vec::new(),
+    }
 }

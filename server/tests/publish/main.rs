@@ -10,6 +10,7 @@
 mod authority;
 mod blobs;
 mod check;
+mod endorsement;
 mod listing;
 mod log;
 mod log_keys;

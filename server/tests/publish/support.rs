@@ -20,8 +20,8 @@ use assay_server::AppState;
 use assay_server::clock::Clock;
 use assay_server::config::Config;
 use assay_verifier::{
-    Answer as Answered, Approved, CheckRequest, CheckStep, Checked, DeviceState, Pin, Resource, Route, Want,
-    check,
+    Answer as Answered, Approved, CheckRequest, CheckStep, Checked, Consensus, DeviceState, Pin, Resource,
+    Route, Want, check,
 };
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -319,6 +319,7 @@ pub async fn device_with(
         want,
         route,
         require: [Stage::Release].into(),
+        consensus: Consensus::none(),
     };
     let mut step = check(pin, state, request, registry.now());
     let mut requests = Vec::new();
@@ -342,6 +343,15 @@ pub async fn device_with(
                             "/v1/namespaces/{namespace}/models/{model}/check?root={root}{version}{log}&have={have}"
                         )
                     }
+                    Resource::Endorsement {
+                        model,
+                        block,
+                        root,
+                        have,
+                        ..
+                    } => format!(
+                        "/v1/namespaces/{namespace}/models/{model}/check?root={root}&have={have}&block={block}"
+                    ),
                     Resource::Metadata { file } => format!("/tuf/{namespace}/metadata/{file}"),
                     Resource::Target { path } => format!("/tuf/{namespace}/targets/{path}"),
                     Resource::LogProof { snapshot, size } => {

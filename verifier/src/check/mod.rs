@@ -1,8 +1,10 @@
 //! Stages 1 to 5: from a pinned root to a release whose maker is known and whose state is in the log.
 //!
 //! [`check`] begins; every [`CheckStep`] is answered with what came of it, until it is [`CheckStep::Done`]. What is newly trusted
-//! is persisted before anything else is asked for, so that no crash forgets it.
+//! is persisted before anything else is asked for, so that no crash forgets it. Where the owner's trust policy names other authorities,
+//! the same machine then asks each of them: a driver must look at whose resource is wanted, and whose state is to be persisted.
 
+mod endorsement;
 mod freshness;
 mod log;
 mod phase;
@@ -10,9 +12,11 @@ mod provenance;
 mod release;
 mod status;
 
+use std::collections::BTreeSet;
+
 use assay_schema::status::Status;
 use assay_schema::verdict::{Refusal, Subject};
-use assay_schema::{CheckBundle, Stage, Verdict, limits};
+use assay_schema::{CheckBundle, NamespaceName, Stage, Verdict, limits};
 use assay_trust::{DeviceState, Pin, Roots};
 use jiff::Timestamp;
 
@@ -20,6 +24,7 @@ use crate::approved::Approved;
 use crate::prefetch::{self, Bases, Prefetch, Used};
 use crate::report::{Reports, refusal};
 use crate::request::{Answer, CachedBundle, CheckRequest, Fetch, Resource, Route, Want};
+use endorsement::Gathering;
 pub use freshness::check_age;
 use phase::Phase;
 
@@ -57,11 +62,17 @@ pub struct AwaitFetch {
 /// Waiting until the state is persisted.
 #[derive(Debug)]
 pub struct AwaitPersist {
+    namespace: NamespaceName,
     state: Box<DeviceState>,
     next: Box<CheckStep>,
 }
 
 impl AwaitFetch {
+    /// Whose it is, by the name of its pin: the checked model's namespace, or another authority's.
+    pub fn namespace(&self) -> &NamespaceName {
+        &self.machine.ctx.pin.namespace
+    }
+
     /// What to get.
     pub fn wanted(&self) -> &Fetch {
         &self.fetch
@@ -85,6 +96,11 @@ impl AwaitFetch {
 }
 
 impl AwaitPersist {
+    /// Whose state it is, by the name of its pin.
+    pub fn namespace(&self) -> &NamespaceName {
+        &self.namespace
+    }
+
     /// What to persist.
     pub fn state(&self) -> &DeviceState {
         &self.state
@@ -127,6 +143,18 @@ struct Context {
     as_of: Option<Timestamp>,
     /// This run has followed as many roots as it may; the next one goes on from the last of them.
     more_roots: bool,
+    goal: Goal,
+    /// Raw bytes of the keys with which the namespace speaks for the release; only where other authorities are asked.
+    keys: BTreeSet<Vec<u8>>,
+}
+
+/// What a namespace is asked for.
+#[derive(Debug)]
+enum Goal {
+    /// A release of its own.
+    Release,
+    /// Whether it lists a release of another namespace's.
+    Endorsement(Box<Gathering>),
 }
 
 /// What a phase came to.
@@ -179,6 +207,8 @@ pub fn check(pin: &Pin, state: DeviceState, request: CheckRequest, now: Timestam
         rests_on_kept: false,
         status: None,
         persisted: state.clone(),
+        goal: Goal::Release,
+        keys: BTreeSet::new(),
     };
     if now.as_second() < limits::EARLIEST_CREDIBLE_TIME {
         let earliest = Timestamp::from_second(limits::EARLIEST_CREDIBLE_TIME).unwrap_or(Timestamp::MAX);
@@ -223,14 +253,27 @@ impl Context {
             snapshot: state.snapshot.as_deref(),
             kept: self.kept.as_ref(),
         };
-        let fetch = Fetch {
-            resource: Resource::Bundle {
-                model: self.request.model.clone(),
+        let have = bases.held(&self.request.model);
+        let log = state.log.as_ref().map(|log| log.head.size);
+        let (model, root) = (self.request.model.clone(), roots.version());
+        let resource = match &self.goal {
+            Goal::Release => Resource::Bundle {
+                model,
                 version,
-                root: roots.version(),
-                log: state.log.as_ref().map(|log| log.head.size),
-                have: bases.held(&self.request.model),
+                root,
+                log,
+                have,
             },
+            Goal::Endorsement(gathering) => Resource::Endorsement {
+                model,
+                block: gathering.role().block,
+                root,
+                log,
+                have,
+            },
+        };
+        let fetch = Fetch {
+            resource,
             max: limits::MAX_BUNDLE,
             // Unchanged is only what can be read.
             etag: etag.filter(|_| self.kept.is_some()),
@@ -286,6 +329,7 @@ impl Context {
             Flow::Pass(passed) => self.pass(*passed),
             Flow::Stop(_, _, state) if self.rests_on_kept => self.begin_without_kept(state),
             Flow::Stop(stage, refusal, state) => self.stop(stage, refusal, state),
+            // Only a release's manifest defers, which no other authority is asked for.
             Flow::Wait(stage, until, reason, mut state) => {
                 self.reports.defer(stage, until, reason);
                 // What is active stays, and is known to be as fresh as that.
@@ -293,7 +337,8 @@ impl Context {
                     state.prove_fresh(&self.request.model, as_of);
                 }
                 let verdict = Box::new(self.reports.verdict());
-                self.end(state.settle(), Checked::Deferred(verdict))
+                let step = CheckStep::Done(Checked::Deferred(verdict));
+                self.leave(state.settle(), step)
             }
         }
     }
@@ -302,59 +347,88 @@ impl Context {
         let state = phase.state().clone();
         let changed = state != self.persisted;
         self.persisted = state.clone();
+        let namespace = self.pin.namespace.clone();
         let step = CheckStep::Fetch(AwaitFetch {
             fetch,
             machine: Box::new(Machine { ctx: self, phase }),
         });
-        persist_first(changed, state, step)
+        persist_first(changed, namespace, state, step)
     }
 
     fn stop(mut self, stage: Stage, refusal: Refusal, state: DeviceState) -> CheckStep {
-        self.reports.refuse(stage, refusal);
-        let verdict = Box::new(self.reports.verdict());
         // Roots that no log has confirmed are not kept, but for those from which the next run has to go on.
         let state = match self.more_roots {
             true => state,
             false => state.settle(),
         };
-        self.end(state, Checked::Refused(verdict))
+        let step = match std::mem::replace(&mut self.goal, Goal::Release) {
+            Goal::Release => {
+                self.reports.refuse(stage, refusal);
+                CheckStep::Done(Checked::Refused(Box::new(self.reports.verdict())))
+            }
+            Goal::Endorsement(gathering) => gathering.nothing(stage, refusal),
+        };
+        self.leave(state, step)
     }
 
     fn pass(mut self, mut passed: release::Passed) -> CheckStep {
         if let Some(as_of) = self.as_of {
             passed.state.prove_fresh(&self.request.model, as_of);
         }
+        let state = passed.state.clone();
+        let step = match std::mem::replace(&mut self.goal, Goal::Release) {
+            Goal::Release => self.pass_release(passed),
+            Goal::Endorsement(gathering) => {
+                let (keys, bundle) = (std::mem::take(&mut self.keys), self.used_bundle());
+                gathering.signed(&mut self.reports, keys, bundle)
+            }
+        };
+        self.leave(state, step)
+    }
+
+    fn pass_release(&mut self, passed: release::Passed) -> CheckStep {
         // Content is stage 8, which only a pull or a verification can pass.
         if self.reports.enforce(&[Stage::Content]) {
-            let verdict = Box::new(self.reports.verdict());
-            return self.end(passed.state, Checked::Refused(verdict));
+            return CheckStep::Done(Checked::Refused(Box::new(self.reports.verdict())));
         }
-        // Serialising strings and digests cannot fail; without a cache the next check only fetches more.
-        let used = std::mem::take(&mut self.used);
-        let bundle = serde_json::to_vec(&used.bundle()).ok().map(|bytes| CachedBundle {
-            etag: self.etag.take(),
-            bytes,
-        });
+        let bundle = self.used_bundle();
+        let consensus = std::mem::take(&mut self.request.consensus);
+        if let Some(demanded) = consensus.demanded() {
+            return Gathering::begin(demanded, self, passed, bundle);
+        }
         let approved = Approved {
             manifest: passed.manifest,
             bytes: passed.bytes,
             digest: passed.digest,
-            state: passed.state.clone(),
+            state: passed.state,
             bundle,
             reports: self.reports.clone(),
+            endorsements: Vec::new(),
         };
-        self.end(passed.state, Checked::Permitted(Box::new(approved)))
+        CheckStep::Done(Checked::Permitted(Box::new(approved)))
     }
 
-    fn end(self, state: DeviceState, checked: Checked) -> CheckStep {
+    /// What to keep for the next check.
+    fn used_bundle(&mut self) -> Option<CachedBundle> {
+        // Serialising strings and digests cannot fail; without a cache the next check only fetches more.
+        let used = std::mem::take(&mut self.used);
+        serde_json::to_vec(&used.bundle()).ok().map(|bytes| CachedBundle {
+            etag: self.etag.take(),
+            bytes,
+        })
+    }
+
+    /// The end of this namespace's walk.
+    fn leave(self, state: DeviceState, next: CheckStep) -> CheckStep {
         let changed = state != self.persisted;
-        persist_first(changed, state, CheckStep::Done(checked))
+        persist_first(changed, self.pin.namespace, state, next)
     }
 }
 
-fn persist_first(changed: bool, state: DeviceState, step: CheckStep) -> CheckStep {
+fn persist_first(changed: bool, namespace: NamespaceName, state: DeviceState, step: CheckStep) -> CheckStep {
     match changed {
         true => CheckStep::Persist(AwaitPersist {
+            namespace,
             state: Box::new(state),
             next: Box::new(step),
         }),

@@ -193,6 +193,7 @@ impl Phase {
 fn name(resource: &Resource) -> String {
     match resource {
         Resource::Bundle { model, .. } => format!("check bundle of {model}"),
+        Resource::Endorsement { model, .. } => format!("what the authority lists of {model}"),
         Resource::Metadata { file } => file.clone(),
         Resource::Target { path } => path.clone(),
         Resource::Blob { sha256, .. } => format!("blob {sha256}"),

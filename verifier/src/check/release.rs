@@ -5,15 +5,17 @@ use assay_schema::{ReleaseManifest, Sha256Digest, Stage, tuf};
 use assay_trust::releases::ListedRelease;
 use assay_trust::{DeviceState, Refreshed, TrustError};
 
+use super::endorsement::not_endorsed;
+use super::log::Log;
 use super::phase::{Phase, at_hand, failed, pinned, stop};
 use super::provenance::Provenance;
 use super::status::{restricted, revoked_signer};
-use super::{Context, Flow};
+use super::{Context, Flow, Goal};
 use crate::report::refusal;
 use crate::request::{Fetch, Resource, Want};
 
 /// A release that passed, with what was trusted by then.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Passed {
     pub(super) manifest: ReleaseManifest,
     pub(super) bytes: Vec<u8>,
@@ -46,6 +48,9 @@ impl Role {
             // The bundle holds the role that lists the version: it is looked at first. The blocks' paths are disjoint, so the
             // order of looking decides nothing else.
             rest.sort_by_key(|role| ctx.prefetch.role(&role.name()).is_none());
+        }
+        if let Goal::Endorsement(gathering) = &ctx.goal {
+            rest.retain(|role| role == gathering.role());
         }
         rest.truncate(assay_schema::limits::MAX_DELEGATIONS as usize);
         rest.reverse();
@@ -114,8 +119,21 @@ fn next_role(
             rest,
             best,
         }))),
-        (None, Some(best)) => Manifest::begin(trust, best, ctx),
+        (None, Some(best)) => match &ctx.goal {
+            Goal::Release => Manifest::begin(trust, best, ctx),
+            Goal::Endorsement(gathering) => match gathering.judge(&trust, &best, ctx) {
+                Ok((passed, keys)) => {
+                    ctx.keys = keys;
+                    ctx.reports.pass(Stage::Release);
+                    Log::begin(trust, passed, ctx)
+                }
+                Err(refusal) => Flow::Stop(Stage::Release, refusal, trust.into_state()),
+            },
+        },
         (None, None) => {
+            if let Goal::Endorsement(gathering) = &ctx.goal {
+                return Flow::Stop(Stage::Release, not_endorsed(gathering), trust.into_state());
+            }
             let wanted = match &ctx.request.want {
                 Want::Highest => "a release".to_owned(),
                 Want::Version(version) => format!("release {version}"),
@@ -234,6 +252,12 @@ impl Manifest {
                 ctx.now
             );
             return Flow::Wait(Stage::Release, until, reason, trust.into_state());
+        }
+        if ctx.request.consensus.is_demanded() {
+            match trust.authority_keys(&release.role.name()) {
+                Ok(keys) => ctx.keys = keys,
+                Err(error) => return stop(Stage::Release, error, trust.into_state()),
+            }
         }
         ctx.used.blob(digest, bytes);
         ctx.reports

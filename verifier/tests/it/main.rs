@@ -10,6 +10,7 @@
 mod support;
 
 mod clock;
+mod consensus;
 mod content;
 mod content_failures;
 mod damage;

@@ -39,7 +39,7 @@ fn every_fetch_is_bounded() {
         device.permitted(&sim);
         for fetch in &device.requests {
             let bound = match &fetch.resource {
-                Resource::Bundle { .. } => limits::MAX_BUNDLE,
+                Resource::Bundle { .. } | Resource::Endorsement { .. } => limits::MAX_BUNDLE,
                 Resource::Metadata { .. } => limits::MAX_ROOT,
                 Resource::Target { .. } => limits::MAX_MANIFEST,
                 Resource::Blob { .. } => limits::MAX_ATTESTATION,

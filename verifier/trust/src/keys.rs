@@ -143,6 +143,27 @@ pub(crate) fn check_delegations(
     Ok(())
 }
 
+/// Raw bytes of the keys with which an authority speaks for a delegated role: those of its root and targets roles, any of which can
+/// replace the others, and the delegation's own. All were checked before.
+pub(crate) fn of_authority(
+    root: &Root,
+    delegations: Option<&Delegations>,
+    role: &str,
+) -> Result<BTreeSet<Vec<u8>>, TrustError> {
+    let top = ["root", "targets"].into_iter().filter_map(|name| root.role(name));
+    let mut listed: Vec<(&String, &Key)> = top
+        .flat_map(|r| &r.keyids)
+        .filter_map(|id| root.keys.get_key_value(id))
+        .collect();
+    if let Some(delegations) = delegations {
+        let own = delegations.roles.iter().filter(|d| d.name == role);
+        let ids = own.flat_map(|d| &d.keyids);
+        listed.extend(ids.filter_map(|id| delegations.keys.get_key_value(id)));
+    }
+    let raws = listed.into_iter().map(|(id, key)| raw(role, id, key));
+    raws.filter_map(Result::transpose).collect()
+}
+
 /// Checks a foreign root's keys: the four roles present, no role with two ids for one raw key.
 ///
 /// A threshold that no set of keys can meet is no reason to refuse the root (TUF 5.3.4 asks for the root role's only): the role

@@ -1,11 +1,14 @@
 //! Finding a release: which role lists it, and whether that role may.
 
+use std::collections::BTreeSet;
+
 use assay_schema::{ModelName, ReleaseOrder, Sha256Digest, VersionName, limits, status, tuf};
 use jiff::Timestamp;
 use serde_json::Value;
 use sigstore_tuf::metadata::{DelegatedRole, TargetFile, Targets};
 
 use crate::error::TrustError;
+use crate::keys;
 use crate::workflow::Refreshed;
 
 /// A target by its digest and length, as its role signed them.
@@ -101,6 +104,15 @@ impl Refreshed {
         delegations
             .find(|d| d.name == name)
             .map_or((0, 0), |d| reach(d, role))
+    }
+
+    /// Raw bytes of every offline key that has a say in what a role signs: the root's, the targets', and the delegation's.
+    ///
+    /// # Errors
+    /// A key is not in its one form.
+    pub fn authority_keys(&self, role: &str) -> Result<BTreeSet<Vec<u8>>, TrustError> {
+        let delegations = self.targets().and_then(|t| t.delegations.as_ref());
+        keys::of_authority(self.core.set.root(), delegations, role)
     }
 
     /// Whether a role's file has been accepted.

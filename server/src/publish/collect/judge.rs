@@ -78,7 +78,10 @@ pub(super) async fn new(
     if !begun {
         return Err(BadProposal::Unsigned.into());
     }
-    let unsigned = Publication { roles: unsigned };
+    let unsigned = Publication {
+        roles: unsigned,
+        manifests: publication.manifests,
+    };
     let id = proposal::id(present.record.identity, &unsigned).map_err(BadProposal::from)?;
     Ok(Judged {
         id,

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use assay_schema::verdict::{Refusal, StageOutcome};
 use assay_schema::{Stage, Verdict};
 use assay_verifier::{
-    Answer, Approved, CachedBundle, CheckRequest, CheckStep, Checked, DeviceState, Fetch, Pin, Route, Want,
-    check,
+    Answer, Approved, CachedBundle, CheckRequest, CheckStep, Checked, Consensus, DeviceState, Fetch, Pin,
+    Route, Want, check,
 };
 use jiff::Timestamp;
 
@@ -30,6 +30,7 @@ pub(crate) struct Device {
     pub(crate) by: By,
     pub(crate) want: Want,
     pub(crate) require: BTreeSet<Stage>,
+    pub(crate) consensus: Consensus,
     /// What the last check fetched.
     pub(crate) requests: Vec<Fetch>,
 }
@@ -45,6 +46,7 @@ impl Device {
             by,
             want: Want::Highest,
             require: BTreeSet::new(),
+            consensus: Consensus::none(),
             requests: Vec::new(),
         }
     }
@@ -72,6 +74,7 @@ impl Device {
                 By::Static => Route::Static { cached },
             },
             require: self.require.clone(),
+            consensus: self.consensus.clone(),
         }
     }
 

@@ -567,16 +567,20 @@ impl Simulator {
     /// The bundle for a device that stands there, as differences from what it names; and its entity tag, which is that of the state.
     /// `None` if the device has it.
     pub(crate) fn bundle_for(&self, fetch: &Fetch, log: Option<LogPart>) -> Option<Answer> {
-        let Resource::Bundle {
-            version, root, have, ..
-        } = &fetch.resource
-        else {
-            return None;
+        let (bundle, have) = match &fetch.resource {
+            Resource::Bundle {
+                version, root, have, ..
+            } => (self.bundle(version.as_ref(), *root), have),
+            Resource::Endorsement {
+                model,
+                block,
+                root,
+                have,
+                ..
+            } => (self.endorsement(&format!("model.{model}.{block}"), *root), have),
+            _ => return None,
         };
-        let whole = CheckBundle {
-            log,
-            ..self.bundle(version.as_ref(), *root)
-        };
+        let whole = CheckBundle { log, ..bundle };
         let mut state = CheckBundle {
             roots: Vec::new(),
             ..whole.clone()
@@ -639,13 +643,48 @@ impl Simulator {
         }
     }
 
+    /// Lists another namespace's release, as an authority that endorses it does: the same path, length, digest and order.
+    pub(crate) fn endorse(&mut self, release: &Release) {
+        let role = ModelRole::parse(&release.role).unwrap();
+        if !self.signed.contains_key(&release.role) {
+            self.delegate(&role, 1);
+            let mut document = self.document("targets", &release.role, 180);
+            document["version"] = 0.into();
+            document["targets"] = json!({});
+            self.signed.insert(release.role.clone(), document);
+        }
+        let entry = json!({
+            "length": release.manifest.len(), "hashes": {"sha256": sha256(&release.manifest)},
+            "custom": {FIELD: {"order": {"epoch": release.order.epoch(), "counter": release.order.counter()}}},
+        });
+        self.targets.insert(
+            consistent_target(&release.path, &sha256(&release.manifest)),
+            release.manifest.clone(),
+        );
+        self.edit(&release.role, |signed| signed["targets"][&release.path] = entry);
+    }
+
+    /// What an authority's registry answers about a block of another namespace's model.
+    pub(crate) fn endorsement(&self, role: &str, root: u64) -> CheckBundle {
+        let mut bundle = self.bundle(None, root);
+        bundle.delegated.retain(|file| file.role == "status");
+        bundle.blobs.clear();
+        bundle
+            .delegated
+            .extend(self.current.get(role).map(|bytes| RoleFile {
+                role: role.to_owned(),
+                metadata: text(bytes),
+            }));
+        bundle
+    }
+
     /// What the registry answers.
     pub(crate) fn serve(&self, fetch: &Fetch) -> Answer {
         let found = match &fetch.resource {
-            Resource::Bundle { .. } if self.bundles => {
+            Resource::Bundle { .. } | Resource::Endorsement { .. } if self.bundles => {
                 return self.bundle_for(fetch, None).unwrap_or(Answer::Missing);
             }
-            Resource::Bundle { .. } => None,
+            Resource::Bundle { .. } | Resource::Endorsement { .. } => None,
             Resource::Metadata { file } => self.metadata.get(file).cloned(),
             Resource::Target { path } => self.targets.get(path).cloned(),
             Resource::Blob { sha256, .. } => self.blobs.get(sha256).cloned(),
