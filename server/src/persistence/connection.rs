@@ -103,6 +103,11 @@ impl Database {
         self.write.begin().await
     }
 
+    /// Ends a transaction that only read: what it read may be another's who shares the commit, and stands only behind that.
+    pub(super) async fn confirm(&self, transaction: WriteTransaction) -> Result<(), DatabaseError> {
+        transaction.commit().await
+    }
+
     /// Commits a transaction that wrote.
     pub(super) async fn commit(&self, transaction: WriteTransaction) -> Result<(), DatabaseError> {
         transaction.commit().await?;

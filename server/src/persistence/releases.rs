@@ -47,8 +47,7 @@ impl Database {
         let found = found.map(ReleaseInfo::try_from).transpose()?;
         if let Some(found) = found {
             if found.manifest == new.manifest.sha256 {
-                // What was read may be another's who shares the commit: it stands only behind that.
-                self.commit(transaction).await?;
+                self.confirm(transaction).await?;
                 return Ok(found);
             }
             if found.state == ReleaseState::Published {

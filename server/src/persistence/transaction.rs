@@ -113,15 +113,17 @@ impl Writer {
         match self {
             Self::Single(connection) => Ok(WriteTransaction(Part::Whole(connection.begin().await?))),
             Self::Grouped(group) => {
-                let joining = group.runtime.spawn(group.clone().join());
-                Ok(WriteTransaction(Part::Member(joining.await.map_err(stopping)??)))
+                // Made whole inside the task: if nobody waits for it any more, it is dropped as what it is.
+                let joining = group.clone().join();
+                let begun = async { Ok(WriteTransaction(Part::Member(joining.await?))) };
+                group.runtime.spawn(begun).await.map_err(stopping)?
             }
         }
     }
 }
 
 impl Group {
-    /// Waits for its turn, and opens a savepoint. If nobody waits for the outcome any more, the member is dropped as it is made.
+    /// Waits for its turn, and opens a savepoint.
     async fn join(self) -> Result<Member, DatabaseError> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let turn = tokio::time::timeout(self.patience, Arc::clone(&self.open).lock_owned()).await;

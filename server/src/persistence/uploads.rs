@@ -182,12 +182,16 @@ impl Database {
     pub async fn drop_upload(&self, id: &str) -> Result<bool> {
         let transaction = self.begin().await?;
         let removed = upload::Entity::delete_by_id(id).exec(&transaction).await?;
+        if removed.rows_affected == 0 {
+            self.confirm(transaction).await?;
+            return Ok(false);
+        }
         segment::Entity::delete_many()
             .filter(segment::Column::Upload.eq(id))
             .exec(&transaction)
             .await?;
         self.commit(transaction).await?;
-        Ok(removed.rows_affected == 1)
+        Ok(true)
     }
 
     /// Uploads that have not moved since a time, at most `limit`.
