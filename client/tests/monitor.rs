@@ -473,30 +473,28 @@ fn what_was_withheld_is_raised_also_while_the_log_cannot_be_read_on() {
 
 #[test]
 fn files_that_get_no_answer_hold_up_a_round_only_so_long_and_the_others_have_their_turn() {
-    let watched = Watched::new();
-    watched.quiet();
-    for version in 2..10 {
-        watched.plant("1.root.json", "root", version);
-        watched
-            .logged
-            .cut(&format!("/{version}.root.json"), Cut::Unreachable);
+    for how in [Cut::Unreachable, Cut::PutOff] {
+        let watched = Watched::new();
+        watched.quiet();
+        for version in 2..10 {
+            watched.plant("1.root.json", "root", version);
+            watched.logged.cut(&format!("/{version}.root.json"), how);
+        }
+        watched.logged.sequence(watched.world.identity);
+        watched.quiet();
+        // The checkpoint, and three files that get no answer.
+        let before = assay_client::Transport::traffic(&watched.logged).requests;
+        assert_eq!(watched.kinds_at(minutes(1)), []);
+        let asked = assay_client::Transport::traffic(&watched.logged).requests - before;
+        assert_eq!(asked, 4);
+        watched.logged.mend();
+        for version in 2..5 {
+            watched.logged.cut(&format!("/{version}.root.json"), how);
+        }
+        assert_eq!(watched.kinds_at(minutes(2)), [AlertKind::NotMade; 5]);
+        watched.logged.mend();
+        assert_eq!(watched.kinds_at(minutes(3)), [AlertKind::NotMade; 3]);
     }
-    watched.logged.sequence(watched.world.identity);
-    watched.quiet();
-    // The checkpoint, and three files that get no answer.
-    let before = assay_client::Transport::traffic(&watched.logged).requests;
-    assert_eq!(watched.kinds_at(minutes(1)), []);
-    let asked = assay_client::Transport::traffic(&watched.logged).requests - before;
-    assert_eq!(asked, 4);
-    watched.logged.mend();
-    for version in 2..5 {
-        watched
-            .logged
-            .cut(&format!("/{version}.root.json"), Cut::Unreachable);
-    }
-    assert_eq!(watched.kinds_at(minutes(2)), [AlertKind::NotMade; 5]);
-    watched.logged.mend();
-    assert_eq!(watched.kinds_at(minutes(3)), [AlertKind::NotMade; 3]);
 }
 
 #[test]

@@ -1,4 +1,6 @@
 //! Witnesses: what they refuse, what they write down before they answer, and where they go on after a crash.
+//!
+//! Over 600 lines: the refusals stand side by side, so that one sees which is missing.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -15,12 +15,12 @@ use super::alert::{AlertKind, Finding};
 use super::journals::Made;
 use super::state::{Listed, Order, Seen, Withheld};
 use crate::publisher::signed_body;
-use crate::transport::{Fetched, Transport, TransportError, paths};
+use crate::transport::{Fetched, Transport, paths};
 
 const ROOT: &str = "root";
 const SNAPSHOT: &str = "snapshot";
-/// Files of a round that a registry may leave without any answer. Each takes the transport's whole patience, and a monitor that waits
-/// raises nothing.
+/// Files of a round that a registry may leave without an answer, or put off ("try again later"). Each takes the transport's whole
+/// patience, and a monitor that waits raises nothing.
 const UNANSWERED: u32 = 3;
 /// Of what a registry says, as many characters are kept.
 const REASON: usize = 300;
@@ -226,7 +226,7 @@ impl<'a> Judge<'a> {
             },
             Ok(Fetched::Missing | Fetched::NotModified) => Answer::Nothing("nothing".to_owned()),
             Err(error) => {
-                if matches!(error, TransportError::Unreachable { .. }) {
+                if error.is_passing() {
                     self.unanswered.set(self.unanswered.get() + 1);
                 }
                 Answer::Nothing(error.to_string().chars().take(REASON).collect())
