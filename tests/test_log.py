@@ -198,6 +198,22 @@ def test_a_monitor_knows_what_the_authority_made_and_what_somebody_else_did(witn
     assert monitor(world, *both).ok().json["alerts"] == []
 
 
+def test_a_log_that_shows_the_same_checkpoint_for_too_long_raises_an_alarm(witnessed):
+    world = witnessed
+    cosigned(world)
+    monitor(world).ok()
+    remembered = world.root / "monitor" / "monitor.json"
+    state = json.loads(remembered.read_text())
+    state["grown"] = "2020-01-01T00:00:00Z"
+    remembered.write_text(json.dumps(state))
+    alarm = monitor(world).failed(ALARM).json
+    assert [alert["kind"] for alert in alarm["alerts"]] == ["stale"]
+    # It lasts on, until the log grows.
+    assert monitor(world).failed(ALARM).json["standing"] == ["stale"]
+    world.witness.stop()
+    world.registry.stop()
+
+
 def test_a_monitor_that_loops_is_killed_and_gone_on_with(witnessed, model):
     world = witnessed
     cosigned(world)

@@ -286,7 +286,9 @@ impl From<WitnessError> for Failure {
             WitnessError::OtherKey { .. } => (Exit::Store, "other-key"),
             WitnessError::NoWitness { .. } => (Exit::NotFound, "no-witness"),
             WitnessError::Exists { .. } => (Exit::Conflict, "witness-exists"),
-            WitnessError::Signing { .. } | WitnessError::Stopped(_) => (Exit::Failed, "signing"),
+            WitnessError::Signing { .. } | WitnessError::ClockSetBack { .. } | WitnessError::Stopped(_) => {
+                (Exit::Failed, "signing")
+            }
         };
         Self::new(exit, code, message)
     }

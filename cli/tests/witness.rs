@@ -216,3 +216,34 @@ fn a_folder_without_witness_a_second_process_and_a_witness_without_log_are_refus
     run(["witness", "init", empty.to_str().unwrap(), "--name", "w"]).exits(0);
     run(["witness", "run", empty.to_str().unwrap()]).exits(6);
 }
+
+#[test]
+fn a_key_that_an_interrupted_init_left_open_is_not_called_encrypted() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (path, passphrase) = (at("witness"), at("passphrase"));
+    std::fs::write(&passphrase, "sesame opens it\n").unwrap();
+    let made = run(["witness", "init", &path, "--name", "w", "--json"])
+        .exits(0)
+        .json();
+    assert_eq!(made["encrypted"], false);
+    // As a crash between the key and its name leaves it.
+    std::fs::remove_file(at("witness/witness.json")).unwrap();
+    let again = run([
+        "witness",
+        "init",
+        &path,
+        "--name",
+        "w",
+        "--encrypt",
+        "--passphrase-file",
+        &passphrase,
+        "--json",
+    ])
+    .exits(0)
+    .json();
+    assert_eq!(again["encrypted"], true);
+    let pem = std::fs::read_to_string(at("witness/witness.pem")).unwrap();
+    assert!(pem.contains("BEGIN ENCRYPTED PRIVATE KEY"), "the key lies open");
+    assert_ne!(again["key"], made["key"], "a key that lay open is in use");
+}

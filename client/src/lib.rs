@@ -24,6 +24,7 @@
     )
 )]
 
+mod exclusive;
 mod folder;
 mod hash;
 

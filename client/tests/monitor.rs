@@ -74,8 +74,8 @@ impl Watched {
         Monitor::open(folder, self.policy.clone())
     }
 
-    fn round(&self, monitor: &mut Monitor, at: Timestamp) -> Result<Round, LogError> {
-        let terms = Terms {
+    fn terms(&self) -> Terms {
+        Terms {
             namespaces: BTreeMap::from([(self.world.identity, "acme".parse().unwrap())]),
             journals: Journals {
                 files: self.journals.clone(),
@@ -83,8 +83,12 @@ impl Watched {
             },
             grace: SignedDuration::from_mins(10),
             max_age: self.max_age,
-        };
-        monitor.round(&LogReader::new(&self.logged, "/log"), &self.logged, &terms, at)
+        }
+    }
+
+    fn round(&self, monitor: &mut Monitor, at: Timestamp) -> Result<Round, LogError> {
+        let reader = LogReader::new(&self.logged, "/log");
+        monitor.round(&reader, &self.logged, &self.terms(), at)
     }
 
     /// What a process that looks once at this time raises.
@@ -401,6 +405,117 @@ fn a_file_that_is_withheld_is_waited_for_then_raised_once_and_judged_when_it_com
         assert_eq!(watched.kinds_at(minutes(31)), [AlertKind::NotMade]);
         assert_eq!(watched.kinds_at(minutes(32)), []);
     }
+}
+
+#[test]
+fn more_withheld_files_than_are_asked_for_again_neither_stop_nor_silence_the_monitor() {
+    let watched = Watched::new();
+    watched.quiet();
+    let versions = 1000..2100_u64;
+    for version in versions.clone() {
+        watched.snapshot(version, |_| {});
+        watched
+            .logged
+            .cut(&format!("/{version}.snapshot.json"), Cut::Missing);
+    }
+    let alerts = watched.alerts_at(now());
+    assert_eq!((alerts.len(), alerts[0].kind), (1, AlertKind::ManyWithheld));
+    assert!(
+        alerts[0].found.starts_with("1000, and 100 further"),
+        "{alerts:#?}"
+    );
+    // The log is read on behind them.
+    watched.plant("1.root.json", "root", 2);
+    watched.logged.sequence(watched.world.identity);
+    let made = watched.alerts_at(minutes(1));
+    assert_eq!((made.len(), made[0].kind), (1, AlertKind::NotMade), "{made:#?}");
+    // Each that is remembered is raised in its time, also when the log grows in every round.
+    watched.logged.log(|log| log.grow(1));
+    assert_eq!(watched.kinds_at(minutes(11)), [AlertKind::Withheld; 1000]);
+    let standing: Vec<_> = watched.monitor(None).unwrap().standing().collect();
+    assert_eq!(standing, [AlertKind::ManyWithheld]);
+    // Some come: not enough to look again at those that were passed over.
+    watched.logged.mend();
+    watched.logged.cut("/1500.snapshot.json", Cut::Missing);
+    assert_eq!(watched.kinds_at(minutes(12)), []);
+    assert_eq!(watched.monitor(None).unwrap().standing().count(), 1);
+    // All come: everything is looked at, and what was raised has its id.
+    watched.logged.mend();
+    let again = watched.alerts_at(minutes(13));
+    assert_eq!((again.len(), again[0].id), (1, made[0].id), "{again:#?}");
+    assert_eq!(watched.monitor(None).unwrap().standing().count(), 0);
+    assert_eq!(watched.kinds_at(minutes(14)), []);
+}
+
+#[test]
+fn what_was_withheld_is_raised_also_while_the_log_cannot_be_read_on() {
+    for cut in ["/checkpoint", "tile/entries/000.p/6"] {
+        let watched = Watched::new();
+        watched.quiet();
+        watched.plant("1.root.json", "root", 2);
+        watched.logged.cut("2.root.json", Cut::Missing);
+        watched.logged.sequence(watched.world.identity);
+        watched.logged.log(|log| log.grow(1));
+        watched.quiet();
+        watched.logged.log(|log| log.grow(2));
+        assert_eq!(watched.logged.log(|log| log.head().size), 6);
+        watched.logged.cut(cut, Cut::Unreachable);
+        let mut monitor = watched.monitor(None).unwrap();
+        let round = watched.round(&mut monitor, minutes(11)).unwrap();
+        assert!(matches!(round.failure, Some(LogError::Transport(_))), "{cut}");
+        let mut kinds = Vec::new();
+        monitor
+            .deliver(None, &mut |alert| kinds.push(alert.kind), minutes(11))
+            .unwrap();
+        assert_eq!(kinds, [AlertKind::Withheld], "{cut}");
+    }
+}
+
+#[test]
+fn files_that_get_no_answer_hold_up_a_round_only_so_long_and_the_others_have_their_turn() {
+    for how in [Cut::Unreachable, Cut::PutOff] {
+        let watched = Watched::new();
+        watched.quiet();
+        for version in 2..10 {
+            watched.plant("1.root.json", "root", version);
+            watched.logged.cut(&format!("/{version}.root.json"), how);
+        }
+        watched.logged.sequence(watched.world.identity);
+        watched.quiet();
+        // The checkpoint, and three files that get no answer.
+        let before = assay_client::Transport::traffic(&watched.logged).requests;
+        assert_eq!(watched.kinds_at(minutes(1)), []);
+        let asked = assay_client::Transport::traffic(&watched.logged).requests - before;
+        assert_eq!(asked, 4);
+        watched.logged.mend();
+        for version in 2..5 {
+            watched.logged.cut(&format!("/{version}.root.json"), how);
+        }
+        assert_eq!(watched.kinds_at(minutes(2)), [AlertKind::NotMade; 5]);
+        watched.logged.mend();
+        assert_eq!(watched.kinds_at(minutes(3)), [AlertKind::NotMade; 3]);
+    }
+}
+
+#[test]
+fn a_namespace_that_is_watched_again_is_asked_for_what_was_withheld() {
+    let watched = Watched::new();
+    watched.quiet();
+    watched.plant("1.root.json", "root", 2);
+    watched.logged.cut("2.root.json", Cut::Missing);
+    watched.logged.sequence(watched.world.identity);
+    watched.quiet();
+    let nobody = Terms {
+        namespaces: BTreeMap::new(),
+        ..watched.terms()
+    };
+    let mut monitor = watched.monitor(None).unwrap();
+    let reader = LogReader::new(&watched.logged, "/log");
+    monitor.round(&reader, &watched.logged, &nobody, now()).unwrap();
+    assert_eq!(monitor.standing().count(), 0);
+    drop(monitor);
+    watched.logged.mend();
+    assert_eq!(watched.kinds_at(minutes(1)), [AlertKind::NotMade]);
 }
 
 #[test]

@@ -11,12 +11,14 @@ mod common;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use assay_client::witness::{Event, Reply, Witness, WitnessError, WitnessFolder, WitnessStep, view};
 use assay_log::merkle::TreeHead;
 use assay_log::witness::{Answer, SIZE_TYPE, read_answer};
 use assay_log::{SignedCheckpoint, VerifierKey};
 use common::{MemoryLog, now};
+use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
 const ORIGIN: &str = "log.example/1";
@@ -35,7 +37,7 @@ fn open(path: &Path) -> Witness {
 }
 
 fn ask(witness: &Witness, body: &str) -> Reply {
-    witness.add_checkpoint(body.as_bytes(), now()).unwrap()
+    witness.add_checkpoint(body.as_bytes(), &now).unwrap()
 }
 
 fn cosigned(reply: &Reply, checkpoint: &SignedCheckpoint, key: &VerifierKey) -> bool {
@@ -125,7 +127,7 @@ fn an_unknown_log_an_unsigned_checkpoint_and_garbage_are_refused_and_leave_nothi
         assert_eq!(ask(&witness, body).status, 400, "{body:?}");
     }
     assert_eq!(
-        witness.add_checkpoint(&[0xff; 300_000], now()).unwrap().status,
+        witness.add_checkpoint(&[0xff; 300_000], &now).unwrap().status,
         400
     );
     assert_eq!(common::tree(dir.path()), before);
@@ -138,20 +140,23 @@ fn two_histories_of_one_size_are_refused_and_kept_as_evidence() {
     let witness = open(dir.path());
     assert_eq!(ask(&witness, &log.request(0, 7)).status, 200);
     let body = format!("old 7\n\n{}", other.at(7));
-    for _ in 0..3 {
+    for attempt in 0..3 {
         let reply = ask(&witness, &body);
         // Without a size: a log that read one would send the same request again.
         assert_eq!(reply.status, 409);
         assert_ne!(reply.media_type, SIZE_TYPE);
+        // Whoever repeats it fills nobody's journal.
+        assert_eq!(reply.event.is_some(), attempt == 0);
         assert!(
-            matches!(reply.event, Some(Event::Split { kept: true, .. })),
+            matches!(reply.event, Some(Event::Split { kept: true, .. }) | None),
             "{reply:?}"
         );
     }
     let files = evidence(&dir);
     assert_eq!(files, [format!("equivocation-7-{}.json", other.head().root)]);
     let (_, logs) = view(dir.path()).unwrap();
-    assert_eq!((logs[0].evidence, logs[0].last.as_ref()), (1, Some(&log.at(7))));
+    assert_eq!((logs[0].equivocations, logs[0].unproven), (1, 0));
+    assert_eq!(logs[0].last.as_ref(), Some(&log.at(7)));
     // Both signed checkpoints are in it, for whoever wants to judge.
     let path = common::tree(dir.path())
         .into_iter()
@@ -172,8 +177,7 @@ fn a_fork_that_grew_cannot_be_proven_and_is_kept_until_somebody_proves_it() {
     assert_eq!(ask(&witness, &log.request(0, 3)).status, 200);
     // The fork contains the first three entries, but not with this proof.
     let honest = other.request(3, 7);
-    let wrong = honest.replacen(honest.lines().nth(1).unwrap(), &"A".repeat(43).add_pad(), 1);
-    let reply = ask(&witness, &wrong);
+    let reply = ask(&witness, &with_wrong_proof(&honest));
     assert_eq!(reply.status, 422);
     assert_eq!(evidence(&dir), [format!("unproven-7-{}.json", other.head().root)]);
     // With the right one it does, and the suspicion goes.
@@ -188,14 +192,143 @@ fn a_fork_that_grew_cannot_be_proven_and_is_kept_until_somebody_proves_it() {
     assert_eq!(evidence(&dir).len(), 2);
 }
 
-trait Pad {
-    fn add_pad(self) -> String;
+/// A request whose proof has the right length and leads elsewhere.
+fn with_wrong_proof(request: &str) -> String {
+    let first = request.lines().nth(1).unwrap();
+    request.replacen(first, &format!("{}=", "A".repeat(43)), 1)
 }
 
-impl Pad for String {
-    fn add_pad(self) -> String {
-        self + "="
+#[test]
+fn a_strangers_proof_of_another_length_is_refused_and_leaves_nothing() {
+    let (log, _) = forked();
+    let dir = folder(&log);
+    let witness = open(dir.path());
+    assert_eq!(ask(&witness, &log.request(0, 3)).status, 200);
+    let before = common::tree(dir.path());
+    let hash = format!("{}=\n", "A".repeat(43));
+    // The checkpoint that was cosigned, public as it is; and a larger one.
+    let same = format!("old 3\n{hash}\n{}", log.at(3));
+    let larger = format!("old 3\n{}\n{}", hash.repeat(9), log.at(7));
+    for body in [same, larger, format!("old 3\n\n{}", log.at(7))] {
+        let reply = ask(&witness, &body);
+        assert_eq!((reply.status, reply.event), (422, None), "{body}");
     }
+    assert_eq!(common::tree(dir.path()), before);
+}
+
+#[test]
+fn strangers_with_wrong_proofs_take_no_room_from_what_proves_a_fork() {
+    let mut log = MemoryLog::of(ORIGIN, 3);
+    let dir = folder(&log);
+    let witness = open(dir.path());
+    assert_eq!(ask(&witness, &log.request(0, 3)).status, 200);
+    let mut events = Vec::new();
+    for _ in 0..400 {
+        let size = log.grow(1).checkpoint().head().size;
+        let reply = ask(&witness, &with_wrong_proof(&log.request(3, size)));
+        assert_eq!(reply.status, 422);
+        events.extend(reply.event);
+    }
+    // Each that is kept is told, and once that there is no more room.
+    let kept = |kept: bool| {
+        let is = |event: &&Event| matches!(event, Event::Split { kept: found, .. } if *found == kept);
+        events.iter().filter(is).count()
+    };
+    assert_eq!((kept(true), kept(false), evidence(&dir).len()), (64, 1, 64));
+    // What the log really signed twice is kept all the same.
+    let other = log.sign(TreeHead {
+        size: 3,
+        root: assay_schema::Sha256Digest::new([7; 32]),
+    });
+    let reply = ask(&witness, &format!("old 3\n\n{other}"));
+    assert!(
+        matches!(reply.event, Some(Event::Split { kept: true, .. })),
+        "{reply:?}"
+    );
+    // A larger checkpoint that is proven clears what was smaller, and nothing else.
+    assert_eq!(ask(&witness, &log.request(3, 60)).status, 200);
+    let left = evidence(&dir);
+    assert_eq!(
+        left.iter()
+            .filter(|name| name.starts_with("equivocation-3-"))
+            .count(),
+        1
+    );
+    let sizes = left.iter().filter_map(|name| name.strip_prefix("unproven-"));
+    let mut sizes: Vec<u64> = sizes
+        .map(|rest| rest.split_once('-').unwrap().0.parse().unwrap())
+        .collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [61, 62, 63, 64, 65, 66, 67]);
+    // There is room again.
+    let reply = ask(&witness, &with_wrong_proof(&log.request(60, 403)));
+    assert!(
+        matches!(reply.event, Some(Event::Split { kept: true, .. })),
+        "{reply:?}"
+    );
+}
+
+/// When the witness cosigned, as its answer says.
+fn time(reply: &Reply, checkpoint: &SignedCheckpoint, key: &VerifierKey) -> Timestamp {
+    let body = reply.body.as_bytes();
+    match read_answer(reply.status, reply.media_type, body, checkpoint, key) {
+        Ok(Answer::Cosigned { time, .. }) => time,
+        other => panic!("{other:?}: {reply:?}"),
+    }
+}
+
+#[test]
+fn a_smaller_checkpoint_is_not_cosigned_at_a_later_time_than_a_larger_one() {
+    let (log, _) = forked();
+    let dir = folder(&log);
+    let witness = open(dir.path());
+    assert_eq!(ask(&witness, &log.request(0, 3)).status, 200);
+    let (smaller, larger) = (log.request(3, 3), log.request(3, 7));
+    let (witness, smaller) = (&witness, &smaller);
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let overtaking = Mutex::new(None);
+        // While the larger one's time is taken, somebody asks for the smaller one, and has time to be answered.
+        let clock = || {
+            let tell = tell.clone();
+            let asking = scope.spawn(move || {
+                let reply = ask(witness, smaller);
+                let _ = tell.send(());
+                reply.status
+            });
+            *overtaking.lock().unwrap() = Some(asking);
+            let _ = told.recv_timeout(Duration::from_millis(200));
+            now()
+        };
+        let reply = witness.add_checkpoint(larger.as_bytes(), &clock).unwrap();
+        assert_eq!(reply.status, 200);
+        let asking = overtaking.lock().unwrap().take().unwrap();
+        assert_eq!(asking.join().unwrap(), 409, "it was cosigned in between");
+    });
+}
+
+#[test]
+fn a_clock_that_is_corrected_keeps_the_last_time_and_one_that_is_set_back_cosigns_nothing() {
+    let (log, _) = forked();
+    let dir = folder(&log);
+    let witness = open(dir.path());
+    let at = |body: &str, seconds: i64| {
+        witness.add_checkpoint(body.as_bytes(), &|| now() + SignedDuration::from_secs(seconds))
+    };
+    let first = at(&log.request(0, 3), 100).unwrap();
+    let last = now() + SignedDuration::from_secs(100);
+    assert_eq!(time(&first, &log.at(3), witness.key()), last);
+    let corrected = at(&log.request(3, 3), 40).unwrap();
+    assert_eq!(time(&corrected, &log.at(3), witness.key()), last);
+    let before = common::tree(dir.path());
+    let error = at(&log.request(3, 7), -60).unwrap_err();
+    assert!(matches!(error, WitnessError::ClockSetBack { .. }), "{error}");
+    assert_eq!(common::tree(dir.path()), before);
+    let (_, logs) = view(dir.path()).unwrap();
+    assert_eq!(logs[0].last, Some(log.at(3)));
+    // It goes on when the clock is there again.
+    let later = at(&log.request(3, 7), 101).unwrap();
+    assert!(time(&later, &log.at(7), witness.key()) > last);
 }
 
 #[test]
@@ -263,9 +396,7 @@ fn stopped_behind_any_step_it_goes_on_from_there_and_nothing_was_cosigned_that_i
             folder.init("witness.example/w", None)?;
             folder.add_log(&log.key)?;
             let witness = folder.witness(&|_| None)?;
-            let wrong = log
-                .request(3, 7)
-                .replacen("\n\n", &format!("\n{}=\n\n", "A".repeat(43)), 1);
+            let wrong = with_wrong_proof(&log.request(3, 7));
             let bodies = [
                 log.request(0, 3),
                 wrong,
@@ -274,7 +405,7 @@ fn stopped_behind_any_step_it_goes_on_from_there_and_nothing_was_cosigned_that_i
             ];
             let answers = bodies
                 .iter()
-                .map(|body| witness.add_checkpoint(body.as_bytes(), now()));
+                .map(|body| witness.add_checkpoint(body.as_bytes(), &now));
             answers.map(|reply| reply.map(|reply| reply.status)).collect()
         };
         let outcome = run();
@@ -406,4 +537,61 @@ fn an_encrypted_key_needs_its_passphrase() {
         &log.at(3),
         witness.key()
     ));
+}
+
+#[test]
+fn a_key_that_lay_open_is_not_taken_for_an_encrypted_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let stop = |step| match step {
+        WitnessStep::Key => Err(WitnessError::Stopped(step)),
+        _ => Ok(()),
+    };
+    let folder = WitnessFolder::open(dir.path()).unwrap().on_step(Arc::new(stop));
+    assert!(folder.init("witness.example/w", None).is_err());
+    drop(folder);
+    let pem = || std::fs::read_to_string(dir.path().join("witness.pem")).unwrap();
+    let open = pem();
+    assert!(
+        open.contains("BEGIN PRIVATE KEY"),
+        "the key was made, and not named"
+    );
+
+    let folder = WitnessFolder::open(dir.path()).unwrap();
+    let made = folder.init("witness.example/w", Some("sesame")).unwrap();
+    assert!(made.encrypted);
+    assert!(pem().contains("BEGIN ENCRYPTED PRIVATE KEY"));
+    // It is another one: whoever read the open file does not hold it.
+    let opened = assay_authority::SigningKey::from_pem(&open, None).unwrap();
+    let held = assay_authority::SigningKey::from_pem(&pem(), Some("sesame")).unwrap();
+    assert_ne!(
+        opened.public_key().ed25519_bytes().unwrap(),
+        held.public_key().ed25519_bytes().unwrap()
+    );
+    assert_eq!(made.key.raw(), held.public_key().ed25519_bytes().unwrap());
+}
+
+#[test]
+fn an_encrypted_key_of_an_interrupted_run_needs_its_passphrase_and_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let stop = |step| match step {
+        WitnessStep::Key => Err(WitnessError::Stopped(step)),
+        _ => Ok(()),
+    };
+    let folder = WitnessFolder::open(dir.path()).unwrap().on_step(Arc::new(stop));
+    assert!(folder.init("witness.example/w", Some("sesame")).is_err());
+    drop(folder);
+    let path = dir.path().join("witness.pem");
+    let before = std::fs::read(&path).unwrap();
+    let folder = WitnessFolder::open(dir.path()).unwrap();
+    for wrong in [None, Some("simsim")] {
+        let error = folder.init("witness.example/w", wrong).unwrap_err();
+        assert!(matches!(error, WitnessError::Key { .. }), "{error}");
+    }
+    assert!(
+        folder
+            .init("witness.example/w", Some("sesame"))
+            .unwrap()
+            .encrypted
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), before);
 }

@@ -92,7 +92,8 @@ or journal of everybody who signs for the namespace: other key holders, publishe
 will do, but must come before what they hold is published; no key is needed here.
 
 An alert is something that is in no journal; two bodies of one version; a version that went back; a file that the log names and the \
-registry withholds; a log that shows two histories, stands still, or misses its witnesses. Each is printed, and posted to the webhook as \
+registry withholds for longer than --grace; a log that shows two histories, shows no sign of life for longer than --max-age - the same \
+checkpoint again and again is none -, or misses the witnesses that --witness demands. Each is printed, and posted to the webhook as \
 JSON until that takes it (Idempotency-Key: the alert's id). With --once the exit code is 10 if there is any, or if one lasts on; with \
 --every and --json each alert is one line.
 
@@ -125,9 +126,10 @@ pub(crate) struct Monitor {
     /// How long a file that the log names may be missing on the registry
     #[arg(long, value_name = "TIME", default_value = "10m")]
     pub(crate) grace: SignedDuration,
-    /// How old the log's last sign of life may be: that it grew, or that the demanded witnesses cosigned
-    #[arg(long, value_name = "TIME")]
-    pub(crate) max_age: Option<SignedDuration>,
+    /// How old the log's last sign of life may be: that it grew, or that the demanded witnesses cosigned. Give less where witnesses are
+    /// demanded; without them a registry's log grows within 7 days, when snapshots are signed anew
+    #[arg(long, value_name = "TIME", default_value = "192h")]
+    pub(crate) max_age: SignedDuration,
     /// An address that takes each alert as JSON; better given by ASSAY_WEBHOOK, if it is a secret
     #[arg(long, value_name = "URL", env = "ASSAY_WEBHOOK", hide_env_values = true)]
     pub(crate) webhook: Option<String>,

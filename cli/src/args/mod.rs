@@ -252,6 +252,15 @@ mod tests {
     }
 
     #[test]
+    fn a_monitor_waits_for_a_sign_of_life_without_being_asked() {
+        let Ok(Command::Monitor(monitor)) = parse("assay monitor --authority a --dir d --once") else {
+            panic!("not a monitor");
+        };
+        // Snapshots are signed anew within 7 days.
+        assert_eq!(monitor.max_age, jiff::SignedDuration::from_hours(8 * 24));
+    }
+
+    #[test]
     fn no_token_is_shown_when_arguments_are_printed() {
         let Ok(Command::Search(search)) = parse("assay search x --registry http://r --token sesame") else {
             panic!("not a search");

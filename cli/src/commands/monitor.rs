@@ -119,7 +119,7 @@ fn terms(args: &args::Monitor) -> Result<(Terms, String), Failure> {
             agree: args.agree,
         },
         grace: args.grace,
-        max_age: args.max_age,
+        max_age: Some(args.max_age),
     };
     Ok((terms, registry))
 }

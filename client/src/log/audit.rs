@@ -12,7 +12,6 @@ use assay_log::tile::{TileError, decode_entries, new_bundles};
 use assay_log::{Leaf, SignedCheckpoint};
 use assay_schema::limits::MAX_NOTE;
 
-use super::folder::READABLE;
 use super::history::prove;
 use super::{FollowStep, LogError, LogFolder, LogReader};
 use crate::folder::Kind;
@@ -20,6 +19,7 @@ use crate::store::StoreError;
 
 const CHECKPOINTS: &str = "checkpoints";
 const SUFFIX: &str = ".note";
+const READABLE: u32 = 0o644;
 /// Bundles whose entries are listed at a time.
 const STRETCH: u64 = 1 << 20;
 
@@ -133,7 +133,7 @@ impl Audit<'_> {
     fn stored(&self) -> Result<Vec<String>, LogError> {
         let Some(folder) = self
             .mirror
-            .map(|mirror| mirror.root.find(CHECKPOINTS))
+            .map(|mirror| mirror.root().find(CHECKPOINTS))
             .transpose()?
             .flatten()
         else {
@@ -152,7 +152,7 @@ impl Audit<'_> {
     fn load(&self, name: &str) -> Result<(String, SignedCheckpoint), LogError> {
         let folder = self
             .mirror
-            .map(|mirror| mirror.root.sub(CHECKPOINTS))
+            .map(|mirror| mirror.root().sub(CHECKPOINTS))
             .transpose()?;
         let damaged = |reason: String| StoreError::Damaged {
             path: self
@@ -263,8 +263,8 @@ fn file_name(signed: &SignedCheckpoint) -> String {
 
 /// F3.
 fn put(mirror: &LogFolder, signed: &SignedCheckpoint) -> Result<(), LogError> {
-    let folder = mirror.root.ensure_sub(CHECKPOINTS)?;
+    let folder = mirror.root().ensure_sub(CHECKPOINTS)?;
     folder.replace(&file_name(signed), signed.to_string().as_bytes(), READABLE)?;
-    mirror.root.sync()?;
+    mirror.root().sync()?;
     mirror.step(FollowStep::Checkpoint)
 }

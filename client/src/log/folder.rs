@@ -1,22 +1,18 @@
 //! The folder of whoever follows a log: which log it is, and evidence.
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use assay_log::VerifierKey;
 use serde::{Deserialize, Serialize};
 
 use super::LogError;
 use super::history::Split;
-use crate::folder::{Folder, io_error};
-use crate::store::{StoreError, records};
+use crate::exclusive::{self, ExclusiveFolder};
+use crate::folder::Folder;
+use crate::store::records;
 
-const LOCK: &str = "lock";
 const PIN: &str = "log.json";
-const EVIDENCE: &str = "evidence";
-pub(super) const READABLE: u32 = 0o644;
 
 /// The durable steps of auditors and monitors, as `ARCHITECTURE.md` lists them. Whatever writes to their folder is one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,17 +52,11 @@ struct Pin {
 }
 
 /// The folder of an auditor or monitor, which no other process uses as long as this value lives.
-pub struct LogFolder {
-    pub(super) root: Folder,
-    hook: Option<StepHook>,
-    _lock: File,
-}
+pub struct LogFolder(ExclusiveFolder<FollowStep, LogError>);
 
 impl std::fmt::Debug for LogFolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogFolder")
-            .field("path", &self.root.path())
-            .finish_non_exhaustive()
+        f.debug_tuple("LogFolder").field(&self.path()).finish()
     }
 }
 
@@ -76,36 +66,22 @@ impl LogFolder {
     /// # Errors
     /// It cannot be made or opened, or another process uses it.
     pub fn open(path: &Path) -> Result<Self, LogError> {
-        let root = Folder::ensure(path)?;
-        let lock = root.write_file(LOCK)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Busy {
-                    path: root.path().to_owned(),
-                    waited: Duration::ZERO,
-                }
-                .into());
-            }
-            Err(TryLockError::Error(e)) => return Err(io_error("lock", root.path(), e).into()),
-        }
-        Ok(Self {
-            root,
-            hook: None,
-            _lock: lock,
-        })
+        Ok(Self(ExclusiveFolder::open(path)?))
     }
 
     /// Calls `hook` right behind each durable step. Tests stop there.
     #[must_use]
-    pub fn on_step(mut self, hook: StepHook) -> Self {
-        self.hook = Some(hook);
-        self
+    pub fn on_step(self, hook: StepHook) -> Self {
+        Self(self.0.on_step(hook))
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.root.path()
+        self.0.path()
+    }
+
+    pub(super) fn root(&self) -> &Folder {
+        &self.0.root
     }
 
     /// The key of the log that the folder follows; `None` before the first time.
@@ -114,7 +90,7 @@ impl LogFolder {
     /// The record is damaged.
     pub fn pinned(&self) -> Result<Option<VerifierKey>, LogError> {
         let advice = "Remove it and name the log's key with --log";
-        let pin = records::load::<Pin>(&self.root, PIN, advice)?;
+        let pin = records::load::<Pin>(self.root(), PIN, advice)?;
         Ok(pin.map(|pin| pin.key))
     }
 
@@ -135,7 +111,7 @@ impl LogFolder {
                     v: 1,
                     key: key.clone(),
                 };
-                records::save(&self.root, PIN, &pin)?;
+                records::save(self.root(), PIN, &pin)?;
                 self.step(FollowStep::Pin)
             }
         }
@@ -143,7 +119,6 @@ impl LogFolder {
 
     /// F2. The name follows from the heads: the same two are one file.
     pub(super) fn keep(&self, split: &Split) -> Result<PathBuf, LogError> {
-        let folder = self.root.ensure_sub(EVIDENCE)?;
         let (older, newer) = split.heads();
         let name = format!(
             "{}-{}-{}-{}.json",
@@ -152,18 +127,11 @@ impl LogFolder {
             newer.size,
             short(newer.root)
         );
-        let path = folder.path().join(&name);
-        if folder.kind(&name)?.is_none() {
-            let bytes = serde_json::to_vec_pretty(split).map_err(|e| StoreError::Damaged {
-                path: path.clone(),
-                reason: format!("it cannot be written as JSON: {e}"),
-                advice: "This is an error in Assay; please report it",
-            })?;
-            folder.replace(&name, &bytes, READABLE)?;
-            self.root.sync()?;
+        if !exclusive::evidence(self.root())?.contains(&name) {
+            exclusive::put_evidence(self.root(), &name, split)?;
             self.step(FollowStep::Evidence)?;
         }
-        Ok(path)
+        Ok(exclusive::evidence_path(self.root(), &name))
     }
 
     /// Keeps the evidence that an error carries, and says where.
@@ -184,7 +152,7 @@ impl LogFolder {
     }
 
     pub(super) fn step(&self, step: FollowStep) -> Result<(), LogError> {
-        self.hook.as_ref().map_or(Ok(()), |hook| hook(step))
+        self.0.steps.done(step)
     }
 }
 

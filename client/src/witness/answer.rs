@@ -1,17 +1,17 @@
 //! What a witness answers to `add-checkpoint` (c2sp.org/tlog-witness).
 
 use std::collections::BTreeMap;
-use std::fs::File;
 
 use assay_authority::SigningKey;
+use assay_log::VerifierKey;
 use assay_log::checkpoint::Origin;
 use assay_log::merkle::TreeHead;
 use assay_log::witness::{AddCheckpoint, Refusal};
-use assay_log::{SignedCheckpoint, VerifierKey};
 use jiff::Timestamp;
 
-use super::WitnessError;
 use super::log::Log;
+use super::{WitnessError, WitnessStep};
+use crate::exclusive::ExclusiveFolder;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -20,8 +20,8 @@ pub struct Witness {
     key: VerifierKey,
     secret: SigningKey,
     logs: BTreeMap<Origin, Log>,
-    /// The folder's lock.
-    _lock: File,
+    /// Nobody else's as long as the witness is at work.
+    _folder: ExclusiveFolder<WitnessStep, WitnessError>,
 }
 
 impl std::fmt::Debug for Witness {
@@ -46,7 +46,7 @@ pub struct Reply {
     pub event: Option<Event>,
 }
 
-/// What a witness's operator may want to know. Strangers cannot cause any: each takes a log's signature.
+/// What a witness's operator may want to know, once for each checkpoint that a log signed: strangers can repeat requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A checkpoint of another head than before was cosigned.
@@ -62,18 +62,23 @@ pub enum Event {
         origin: Origin,
         /// What is wrong with it.
         refusal: Refusal,
-        /// Whether the request is in the folder `evidence`; not if that is full.
+        /// Whether the request is in the folder `evidence`; not if that is full, which is told once.
         kept: bool,
     },
 }
 
 impl Witness {
-    pub(super) fn new(key: VerifierKey, secret: SigningKey, logs: BTreeMap<Origin, Log>, lock: File) -> Self {
+    pub(super) fn new(
+        key: VerifierKey,
+        secret: SigningKey,
+        logs: BTreeMap<Origin, Log>,
+        folder: ExclusiveFolder<WitnessStep, WitnessError>,
+    ) -> Self {
         Self {
             key,
             secret,
             logs,
-            _lock: lock,
+            _folder: folder,
         }
     }
 
@@ -87,11 +92,12 @@ impl Witness {
         self.logs.keys()
     }
 
-    /// Answers the body of an `add-checkpoint` request. The new checkpoint is on disk before the cosignature is made.
+    /// Answers the body of an `add-checkpoint` request. The new checkpoint is on disk before the cosignature is made. `clock` is read
+    /// when no other request for this log can be cosigned any more before this one: times go up with the checkpoints.
     ///
     /// # Errors
-    /// The folder cannot be written, or the key does not sign: nothing was cosigned, and the log may ask again.
-    pub fn add_checkpoint(&self, body: &[u8], now: Timestamp) -> Result<Reply, WitnessError> {
+    /// The folder cannot be written, the key does not sign, or the clock was set back: nothing was cosigned, and the log may ask again.
+    pub fn add_checkpoint(&self, body: &[u8], clock: &dyn Fn() -> Timestamp) -> Result<Reply, WitnessError> {
         let request = match AddCheckpoint::parse(body) {
             Ok(request) => request,
             Err(refusal) => return Ok(Reply::refusal(&refusal)),
@@ -101,33 +107,31 @@ impl Witness {
             let origin = origin.to_string();
             return Ok(Reply::refusal(&Refusal::UnknownLog { origin }));
         };
-        let mut last = log.last();
-        let stored = last.as_ref().map(head);
+        let mut memory = log.memory();
+        let stored = memory.head();
         let accepted = match request.decide(&log.keys, stored) {
             Ok(accepted) => accepted,
             Err(refusal) => {
-                let kept = log.keep_evidence(last.as_ref(), &request, &refusal)?;
-                let split = matches!(refusal, Refusal::Equivocation { .. } | Refusal::Proof(_));
-                let event = split.then(|| Event::Split {
+                let news = log.keep_evidence(&mut memory, &request, &refusal)?;
+                let reply = Reply::refusal(&refusal);
+                let event = news.map(|kept| Event::Split {
                     origin: origin.clone(),
-                    refusal: refusal.clone(),
+                    refusal,
                     kept,
                 });
-                return Ok(Reply {
-                    event,
-                    ..Reply::refusal(&refusal)
-                });
+                return Ok(Reply { event, ..reply });
             }
         };
-        let head = head(request.checkpoint());
+        let time = memory.time(clock())?;
+        let head = request.checkpoint().checkpoint().head();
         let is_new = stored != Some(head);
         if is_new {
             // tlog-witness: "MUST persist the new checkpoint before responding".
             log.persist(request.checkpoint())?;
-            *last = Some(request.checkpoint().clone());
-            log.clear(&request)?;
+            memory.last = Some(request.checkpoint().clone());
+            log.clear(&head)?;
         }
-        let line = accepted.cosign(&self.key, now, |message| self.sign(message));
+        let line = accepted.cosign(&self.key, time, |message| self.sign(message));
         let line = line.map_err(|source| WitnessError::Signing {
             log: origin.to_string(),
             source,
@@ -150,10 +154,6 @@ impl Witness {
             found: format!("a {kind} key"),
         })
     }
-}
-
-fn head(signed: &SignedCheckpoint) -> TreeHead {
-    signed.checkpoint().head()
 }
 
 impl Reply {

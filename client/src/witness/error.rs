@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use assay_authority::KeyError;
 use assay_log::note::{NoteError, SigningError};
+use jiff::Timestamp;
 
 use super::WitnessStep;
 use crate::folder::FileError;
@@ -70,6 +71,17 @@ pub enum WitnessError {
         log: String,
         /// Why not.
         source: SigningError<KeyError>,
+    },
+    /// The machine's clock went back behind a cosignature.
+    #[error(
+        "clock: expected a time from {last} on, at which this witness cosigned, found {now}; set the clock right, and start the witness \
+         again if the earlier time was wrong"
+    )]
+    ClockSetBack {
+        /// The time of the last cosignature.
+        last: Timestamp,
+        /// What the clock shows.
+        now: Timestamp,
     },
     /// The step hook stopped the run (tests).
     #[error("stopped behind step {0:?}")]

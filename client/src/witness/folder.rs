@@ -1,23 +1,22 @@
 //! A witness's folder: its key, its name, the logs that it follows.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::time::Duration;
 
 use assay_authority::{KeyKind, SigningKey};
 use assay_log::checkpoint::Origin;
 use assay_log::note::{KeyName, NoteError, SignatureType};
 use assay_log::{SignedCheckpoint, VerifierKey};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::answer::Witness;
 use super::log::{self, Log};
 use super::{StepHook, WitnessError, WitnessStep};
-use crate::folder::{Folder, Kind, io_error};
-use crate::store::{StoreError, records};
+use crate::exclusive::ExclusiveFolder;
+use crate::folder::{Folder, Kind};
+use crate::store::records;
 
-const LOCK: &str = "lock";
 const KEY: &str = "witness.pem";
 const RECORD: &str = "witness.json";
 const LOGS: &str = "logs";
@@ -44,23 +43,27 @@ pub struct FollowedLog {
     pub keys: Vec<VerifierKey>,
     /// The last checkpoint that was cosigned; `None` before the first.
     pub last: Option<SignedCheckpoint>,
-    /// Requests that are kept because they show two histories, or may.
-    pub evidence: usize,
+    /// Requests that are kept because they show two histories.
+    pub equivocations: usize,
+    /// Requests that are kept because they may: their proof does not hold.
+    pub unproven: usize,
+}
+
+/// The witness that a folder holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewWitness {
+    /// What logs and devices know it by.
+    pub key: VerifierKey,
+    /// Whether its private key lies there under a passphrase.
+    pub encrypted: bool,
 }
 
 /// A witness's folder, which no other process uses as long as this value lives.
-pub struct WitnessFolder {
-    root: Folder,
-    hook: Option<StepHook>,
-    /// Released when it is dropped.
-    lock: File,
-}
+pub struct WitnessFolder(ExclusiveFolder<WitnessStep, WitnessError>);
 
 impl std::fmt::Debug for WitnessFolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WitnessFolder")
-            .field("path", &self.root.path())
-            .finish_non_exhaustive()
+        f.debug_tuple("WitnessFolder").field(&self.path()).finish()
     }
 }
 
@@ -70,53 +73,40 @@ impl WitnessFolder {
     /// # Errors
     /// It cannot be made or opened, or another process uses it.
     pub fn open(path: &Path) -> Result<Self, WitnessError> {
-        let root = Folder::ensure(path)?;
-        let lock = root.write_file(LOCK)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            // Two processes with one memory would each cosign what the other does not know.
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Busy {
-                    path: root.path().to_owned(),
-                    waited: Duration::ZERO,
-                }
-                .into());
-            }
-            Err(TryLockError::Error(e)) => return Err(io_error("lock", root.path(), e).into()),
-        }
-        Ok(Self {
-            root,
-            hook: None,
-            lock,
-        })
+        Ok(Self(ExclusiveFolder::open(path)?))
     }
 
     /// Calls `hook` right behind each durable step. Tests stop there.
     #[must_use]
-    pub fn on_step(mut self, hook: StepHook) -> Self {
-        self.hook = Some(hook);
-        self
+    pub fn on_step(self, hook: StepHook) -> Self {
+        Self(self.0.on_step(hook))
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.root.path()
+        self.0.path()
     }
 
-    /// Makes the witness: a key, and the verifier key by which logs and devices know it. A run that was interrupted is gone on with.
+    fn root(&self) -> &Folder {
+        &self.0.root
+    }
+
+    /// Makes the witness: a key, and the verifier key by which logs and devices know it. A run that was interrupted is gone on with,
+    /// but not with a key that lies open where a passphrase is given: nobody was told that one, and another takes its place.
     ///
     /// # Errors
-    /// A bad name, a witness of another name in the folder, or a file that cannot be written.
-    pub fn init(&self, name: &str, passphrase: Option<&str>) -> Result<VerifierKey, WitnessError> {
+    /// A bad name, a witness in the folder, an encrypted key of another passphrase, or a file that cannot be written.
+    pub fn init(&self, name: &str, passphrase: Option<&str>) -> Result<NewWitness, WitnessError> {
         let name = KeyName::new(name)?;
-        if let Some(record) = record(&self.root)? {
+        if let Some(record) = record(self.root())? {
             return Err(WitnessError::Exists {
                 path: self.path().to_owned(),
                 name: record.key.name().to_string(),
             });
         }
-        let secret = match self.secret(&|_| passphrase.map(str::to_owned))? {
-            Some(secret) => secret,
+        let usable = |pem: &Zeroizing<String>| passphrase.is_none() || SigningKey::is_encrypted(pem);
+        let secret = match self.pem()?.filter(usable) {
+            Some(pem) => self.decode(&pem, &|_| passphrase.map(str::to_owned))?,
             None => self.make_key(passphrase)?,
         };
         let key = self.verifier_key(name, &secret)?;
@@ -124,9 +114,10 @@ impl WitnessFolder {
             v: 1,
             key: key.clone(),
         };
-        records::save(&self.root, RECORD, &record)?;
-        self.step(WitnessStep::Name)?;
-        Ok(key)
+        records::save(self.root(), RECORD, &record)?;
+        self.0.steps.done(WitnessStep::Name)?;
+        let encrypted = self.pem()?.is_some_and(|pem| SigningKey::is_encrypted(&pem));
+        Ok(NewWitness { key, encrypted })
     }
 
     fn make_key(&self, passphrase: Option<&str>) -> Result<SigningKey, WitnessError> {
@@ -139,29 +130,29 @@ impl WitnessFolder {
             Some(passphrase) => secret.to_encrypted_pem(passphrase),
             None => secret.to_pem(),
         };
-        self.root.replace(KEY, pem.map_err(fail)?.as_bytes(), PRIVATE)?;
-        self.step(WitnessStep::Key)?;
+        self.root().replace(KEY, pem.map_err(fail)?.as_bytes(), PRIVATE)?;
+        self.0.steps.done(WitnessStep::Key)?;
         Ok(secret)
     }
 
-    /// The private key; `None` where there is none yet.
-    fn secret(
+    /// The private key's file; `None` where there is none yet.
+    fn pem(&self) -> Result<Option<Zeroizing<String>>, WitnessError> {
+        let bytes = self.root().read(KEY, MAX_KEY_FILE)?.map(Zeroizing::new);
+        Ok(bytes.map(|bytes| Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned())))
+    }
+
+    fn decode(
         &self,
+        pem: &str,
         passphrase: &dyn Fn(&Path) -> Option<String>,
-    ) -> Result<Option<SigningKey>, WitnessError> {
+    ) -> Result<SigningKey, WitnessError> {
         let path = self.path().join(KEY);
-        let Some(bytes) = self.root.read(KEY, MAX_KEY_FILE)? else {
-            return Ok(None);
-        };
-        let pem = zeroize::Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
-        let asked = match SigningKey::is_encrypted(&pem) {
-            true => passphrase(&path).map(zeroize::Zeroizing::new),
+        let asked = match SigningKey::is_encrypted(pem) {
+            true => passphrase(&path).map(Zeroizing::new),
             false => None,
         };
-        let secret = SigningKey::from_pem(&pem, asked.as_ref().map(|text| text.as_str()));
-        secret
-            .map(Some)
-            .map_err(|source| WitnessError::Key { path, source })
+        let secret = SigningKey::from_pem(pem, asked.as_ref().map(|text| text.as_str()));
+        secret.map_err(|source| WitnessError::Key { path, source })
     }
 
     fn verifier_key(&self, name: KeyName, secret: &SigningKey) -> Result<VerifierKey, WitnessError> {
@@ -178,7 +169,7 @@ impl WitnessFolder {
     /// # Errors
     /// There is no witness here, or its record is damaged.
     pub fn key(&self) -> Result<VerifierKey, WitnessError> {
-        key(&self.root)
+        key(self.root())
     }
 
     /// Follows a log from now on; a further key of a log that is followed counts beside its others.
@@ -189,22 +180,23 @@ impl WitnessFolder {
         self.key()?;
         let origin = origin(key)?;
         let folder = self
-            .root
+            .root()
             .ensure_sub(LOGS)?
             .ensure_sub(log::folder_name(&origin))?;
         let mut followed = log::load(&folder)?.unwrap_or(FollowedLog {
             origin,
             keys: Vec::new(),
             last: None,
-            evidence: 0,
+            equivocations: 0,
+            unproven: 0,
         });
         if !followed.keys.contains(key) {
             followed.keys.push(key.clone());
             log::save_keys(&folder, &followed)?;
             // The folders themselves, which the record's own sync does not cover.
-            self.root.sub(LOGS)?.sync()?;
-            self.root.sync()?;
-            self.step(WitnessStep::Follow)?;
+            self.root().sub(LOGS)?.sync()?;
+            self.root().sync()?;
+            self.0.steps.done(WitnessStep::Follow)?;
         }
         Ok(followed)
     }
@@ -215,9 +207,10 @@ impl WitnessFolder {
     /// There is no witness here, its key cannot be read or is another one, or a record is damaged.
     pub fn witness(self, passphrase: &dyn Fn(&Path) -> Option<String>) -> Result<Witness, WitnessError> {
         let key = self.key()?;
-        let secret = self.secret(passphrase)?.ok_or_else(|| WitnessError::NoWitness {
+        let pem = self.pem()?.ok_or_else(|| WitnessError::NoWitness {
             path: self.path().join(KEY),
         })?;
+        let secret = self.decode(&pem, passphrase)?;
         let found = self.verifier_key(key.name().clone(), &secret)?;
         if found != key {
             return Err(WitnessError::OtherKey {
@@ -227,16 +220,12 @@ impl WitnessFolder {
             });
         }
         let mut witnessed = BTreeMap::new();
-        for followed in logs(&self.root)? {
-            let folder = self.root.sub(LOGS)?.sub(log::folder_name(&followed.origin))?;
-            let hook = self.hook.clone();
-            witnessed.insert(followed.origin.clone(), Log::new(folder, followed, hook));
+        for followed in logs(self.root())? {
+            let folder = self.root().sub(LOGS)?.sub(log::folder_name(&followed.origin))?;
+            let steps = self.0.steps.clone();
+            witnessed.insert(followed.origin.clone(), Log::new(folder, followed, steps));
         }
-        Ok(Witness::new(key, secret, witnessed, self.lock))
-    }
-
-    fn step(&self, step: WitnessStep) -> Result<(), WitnessError> {
-        self.hook.as_ref().map_or(Ok(()), |hook| hook(step))
+        Ok(Witness::new(key, secret, witnessed, self.0))
     }
 }
 

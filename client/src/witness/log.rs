@@ -3,20 +3,22 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use assay_log::checkpoint::Origin;
+use assay_log::merkle::{MerkleError, TreeHead};
 use assay_log::witness::{AddCheckpoint, Refusal};
 use assay_log::{SignedCheckpoint, VerifierKey};
+use assay_schema::Sha256Digest;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{FollowedLog, StepHook, WitnessError, WitnessStep};
+use super::{FollowedLog, WitnessError, WitnessStep};
+use crate::exclusive::{self, Steps};
 use crate::folder::Folder;
 use crate::store::{StoreError, records};
 
 const KEYS: &str = "log.json";
 const STATE: &str = "state.json";
-const EVIDENCE: &str = "evidence";
-/// Two histories of one log are proven by one file; the rest is for people to look at.
-const MOST_EVIDENCE: usize = 256;
-const READABLE: u32 = 0o644;
+/// So far a clock may be set back without anybody having to know: time servers correct it by less.
+const SET_BACK: SignedDuration = SignedDuration::from_mins(1);
 const KEYS_ADVICE: &str = "Remove it and run `assay witness add-log` again";
 const STATE_ADVICE: &str = "It protects against a log that goes back, so it is not made anew by itself. Restore it from a backup of this folder";
 
@@ -67,15 +69,14 @@ pub(super) fn load(folder: &Folder) -> Result<Option<FollowedLog>, WitnessError>
     if folder.path().file_name() != Some(folder_name(&origin).as_ref()) {
         return Err(damaged(format!("expected the log of this folder, found {origin}")).into());
     }
-    let evidence = folder
-        .find(EVIDENCE)?
-        .map(|folder| folder.entries())
-        .transpose()?;
+    let evidence = exclusive::evidence(folder)?;
+    let of = |kind: Kind| evidence.iter().filter(|name| kind.names(name)).count();
     Ok(Some(FollowedLog {
         last: last(folder, &origin)?,
         origin,
         keys: keys.keys,
-        evidence: evidence.map_or(0, |files| files.len()),
+        equivocations: of(Kind::Equivocation),
+        unproven: of(Kind::Unproven),
     }))
 }
 
@@ -106,90 +107,125 @@ pub(super) fn save_keys(folder: &Folder, log: &FollowedLog) -> Result<(), Witnes
 pub(super) struct Log {
     folder: Folder,
     pub(super) keys: Vec<VerifierKey>,
-    last: Mutex<Option<SignedCheckpoint>>,
-    hook: Option<StepHook>,
+    memory: Mutex<Memory>,
+    steps: Steps<WitnessStep, WitnessError>,
+}
+
+/// What a witness remembers of a log.
+pub(super) struct Memory {
+    /// The last checkpoint that was cosigned.
+    pub(super) last: Option<SignedCheckpoint>,
+    /// When this process cosigned last.
+    cosigned: Option<Timestamp>,
+    /// Its operator knows that there is no more room for this evidence.
+    told: Vec<Kind>,
+}
+
+impl Memory {
+    /// The head that was cosigned last.
+    pub(super) fn head(&self) -> Option<TreeHead> {
+        self.last.as_ref().map(|last| last.checkpoint().head())
+    }
+
+    /// The time of the next cosignature: never before that of the last one.
+    ///
+    /// # Errors
+    /// The clock was set back by more than a correction. It or the last cosignature is wrong, and only a person knows which.
+    pub(super) fn time(&mut self, now: Timestamp) -> Result<Timestamp, WitnessError> {
+        let time = match self.cosigned {
+            Some(last) if last.duration_since(now) > SET_BACK => {
+                return Err(WitnessError::ClockSetBack { last, now });
+            }
+            Some(last) => last.max(now),
+            None => now,
+        };
+        self.cosigned = Some(time);
+        Ok(time)
+    }
 }
 
 impl Log {
-    pub(super) fn new(folder: Folder, followed: FollowedLog, hook: Option<StepHook>) -> Self {
+    pub(super) fn new(
+        folder: Folder,
+        followed: FollowedLog,
+        steps: Steps<WitnessStep, WitnessError>,
+    ) -> Self {
         Self {
             folder,
             keys: followed.keys,
-            last: Mutex::new(followed.last),
-            hook,
+            memory: Mutex::new(Memory {
+                last: followed.last,
+                cosigned: None,
+                told: Vec::new(),
+            }),
+            steps,
         }
     }
 
-    /// The last checkpoint that was cosigned. As long as the guard lives no other request is decided: compare and swap in one step
-    /// (tlog-witness, "add-checkpoint").
-    pub(super) fn last(&self) -> MutexGuard<'_, Option<SignedCheckpoint>> {
-        // Whoever panicked here had not changed it yet: it changes last, in one assignment.
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is remembered. As long as the guard lives no other request is decided: compare and swap in one step (tlog-witness,
+    /// "add-checkpoint").
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        // Whoever panicked here had not changed it yet: each field changes last, in one assignment.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// W5: temporary file, sync, rename, sync folder.
     pub(super) fn persist(&self, checkpoint: &SignedCheckpoint) -> Result<(), WitnessError> {
         let checkpoint = checkpoint.to_string();
         records::save(&self.folder, STATE, &State { v: 1, checkpoint })?;
-        self.step(WitnessStep::Checkpoint)
+        self.steps.done(WitnessStep::Checkpoint)
     }
 
-    /// W4: keeps a request that shows two histories, or one that a proof may still connect. One file a head: anybody may send a
-    /// log's checkpoint with any proof, and must not fill the disk by it. Says whether there is one now.
+    /// W4: keeps a request that shows two histories, or one that a proof may still connect. One file a head, and each kind has its own
+    /// room: anybody may send a log's checkpoint with any proof, and must neither fill the disk nor take the place of what proves a
+    /// fork. Says whether there is a file now, if its operator does not know that yet.
     pub(super) fn keep_evidence(
         &self,
-        cosigned: Option<&SignedCheckpoint>,
+        memory: &mut Memory,
         request: &AddCheckpoint,
         refusal: &Refusal,
-    ) -> Result<bool, WitnessError> {
+    ) -> Result<Option<bool>, WitnessError> {
         let Some(kind) = Kind::of(refusal) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let name = kind.file(request);
-        let folder = self.folder.ensure_sub(EVIDENCE)?;
-        if folder.kind(&name)?.is_some() {
-            return Ok(true);
+        let head = request.checkpoint().checkpoint().head();
+        let (name, there) = (kind.file(&head), exclusive::evidence(&self.folder)?);
+        if there.contains(&name) {
+            return Ok(None);
         }
-        if folder.entries()?.len() >= MOST_EVIDENCE {
-            return Ok(false);
+        if there.iter().filter(|name| kind.names(name)).count() >= kind.most() {
+            let is_news = !memory.told.contains(&kind);
+            if is_news {
+                memory.told.push(kind);
+            }
+            return Ok(is_news.then_some(false));
         }
         let evidence = Evidence {
             v: 1,
             refusal: refusal.to_string(),
-            cosigned: cosigned.map(ToString::to_string),
+            cosigned: memory.last.as_ref().map(ToString::to_string),
             offered: request.checkpoint().to_string(),
             request: &request.to_string(),
         };
-        let bytes = serde_json::to_vec_pretty(&evidence).map_err(|e| StoreError::Damaged {
-            path: folder.path().join(&name),
-            reason: format!("it cannot be written as JSON: {e}"),
-            advice: "This is an error in Assay; please report it",
-        })?;
-        folder.replace(&name, &bytes, READABLE)?;
-        self.folder.sync()?;
-        self.step(WitnessStep::Evidence)?;
-        Ok(true)
+        exclusive::put_evidence(&self.folder, &name, &evidence)?;
+        self.steps.done(WitnessStep::Evidence)?;
+        Ok(Some(true))
     }
 
-    /// W6: a checkpoint that was sent with a wrong proof before has been proven now.
-    pub(super) fn clear(&self, request: &AddCheckpoint) -> Result<(), WitnessError> {
-        let Some(folder) = self.folder.find(EVIDENCE)? else {
-            return Ok(());
-        };
-        let name = Kind::Unproven.file(request);
-        if folder.kind(&name)?.is_none() {
-            return Ok(());
+    /// W6: this checkpoint has been proven now, and smaller ones can be proven to this witness no more. What shows two histories stays.
+    pub(super) fn clear(&self, proven: &TreeHead) -> Result<(), WitnessError> {
+        for name in exclusive::evidence(&self.folder)? {
+            let head = Kind::Unproven.head(&name);
+            if head.is_some_and(|head| head.size < proven.size || head == *proven) {
+                exclusive::remove_evidence(&self.folder, &name)?;
+                self.steps.done(WitnessStep::Cleared)?;
+            }
         }
-        folder.remove_file(&name)?;
-        self.step(WitnessStep::Cleared)
-    }
-
-    fn step(&self, step: WitnessStep) -> Result<(), WitnessError> {
-        self.hook.as_ref().map_or(Ok(()), |hook| hook(step))
+        Ok(())
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Two roots of one size, both signed by the log.
     Equivocation,
@@ -201,17 +237,42 @@ impl Kind {
     fn of(refusal: &Refusal) -> Option<Self> {
         match refusal {
             Refusal::Equivocation { .. } => Some(Self::Equivocation),
-            Refusal::Proof(_) => Some(Self::Unproven),
+            // A proof of another length proves nothing about the log: its checkpoint may even be the one that was cosigned.
+            Refusal::Proof(MerkleError::Root { .. }) => Some(Self::Unproven),
             _ => None,
         }
     }
 
-    fn file(self, request: &AddCheckpoint) -> String {
-        let head = request.checkpoint().checkpoint().head();
-        let kind = match self {
-            Self::Equivocation => "equivocation",
-            Self::Unproven => "unproven",
-        };
-        format!("{kind}-{}-{}.json", head.size, head.root)
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Equivocation => "equivocation-",
+            Self::Unproven => "unproven-",
+        }
+    }
+
+    /// Two histories of one log are proven by one file; the rest is for people to look at.
+    fn most(self) -> usize {
+        match self {
+            Self::Equivocation => 256,
+            Self::Unproven => 64,
+        }
+    }
+
+    fn names(self, name: &str) -> bool {
+        name.starts_with(self.prefix())
+    }
+
+    fn file(self, head: &TreeHead) -> String {
+        format!("{}{}-{}.json", self.prefix(), head.size, head.root)
+    }
+
+    /// The head that a file's name holds.
+    fn head(self, name: &str) -> Option<TreeHead> {
+        let rest = name.strip_prefix(self.prefix())?.strip_suffix(".json")?;
+        let (size, root) = rest.split_once('-')?;
+        Some(TreeHead {
+            size: size.parse().ok()?,
+            root: root.parse::<Sha256Digest>().ok()?,
+        })
     }
 }

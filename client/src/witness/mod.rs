@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 pub use answer::{Event, Reply, Witness};
 pub use error::WitnessError;
-pub use folder::{FollowedLog, WitnessFolder, view};
+pub use folder::{FollowedLog, NewWitness, WitnessFolder, view};
 
 /// The durable steps of a witness, as `ARCHITECTURE.md` lists them. Whatever writes to its folder is one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +37,7 @@ pub enum WitnessStep {
     Evidence,
     /// W5: the new checkpoint is persisted, before its cosignature is made.
     Checkpoint,
-    /// W6: what looked like evidence is removed, because the log proved it consistent.
+    /// W6: what looked like evidence is removed, because the log proved it, or a larger checkpoint, consistent.
     Cleared,
 }
 

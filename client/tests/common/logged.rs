@@ -20,6 +20,8 @@ pub const ORIGIN: &str = "log.example/1";
 pub enum Cut {
     Missing,
     Unreachable,
+    /// "Try again later", for ever.
+    PutOff,
 }
 
 pub struct Logged {
@@ -92,6 +94,13 @@ impl Logged {
                     path: path.into(),
                     reason: "cut".into(),
                     attempts: 1,
+                });
+            }
+            Some(Cut::PutOff) => {
+                return Err(TransportError::Status {
+                    registry: "memory".into(),
+                    path: path.into(),
+                    status: 503,
                 });
             }
             None => {}

@@ -30,9 +30,9 @@ fn init(args: &WitnessInit) -> Result<Answer, Failure> {
         false => None,
     };
     let folder = WitnessFolder::open(&args.dir)?;
-    let key = folder.init(&args.name, passphrase.as_deref().map(String::as_str))?;
-    let document = json!({"folder": args.dir, "encrypted": args.encrypt, "key": key});
-    Ok(Answer::new(document, key.to_string()))
+    let made = folder.init(&args.name, passphrase.as_deref().map(String::as_str))?;
+    let document = json!({"folder": args.dir, "encrypted": made.encrypted, "key": made.key});
+    Ok(Answer::new(document, made.key.to_string()))
 }
 
 fn add_log(args: &WitnessAddLog) -> Result<Answer, Failure> {
@@ -53,7 +53,7 @@ fn document(log: &FollowedLog) -> Value {
     let head = log.last.as_ref().map(|last| last.checkpoint().head());
     json!({
         "origin": log.origin, "keys": log.keys, "size": head.map(|head| head.size), "root": head.map(|head| head.root),
-        "evidence": log.evidence,
+        "evidence": log.equivocations + log.unproven, "equivocations": log.equivocations, "unproven": log.unproven,
     })
 }
 
@@ -67,9 +67,12 @@ fn show(args: &WitnessShow) -> Result<Answer, Failure> {
             |head| format!("cosigned {} entries, root {}", head.size, head.root),
         );
         rows.push([format!("log {}", log.origin), known]);
-        if log.evidence > 0 {
-            let count = format!("{} requests that show two histories, or may", log.evidence);
-            rows.push([String::new(), count]);
+        let kept = [
+            (log.equivocations, "show two histories"),
+            (log.unproven, "may: their proof does not hold"),
+        ];
+        for (count, what) in kept.into_iter().filter(|(count, _)| *count > 0) {
+            rows.push([String::new(), format!("requests that {what}: {count}")]);
         }
     }
     let logs: Vec<Value> = logs.iter().map(document).collect();

@@ -90,7 +90,7 @@ async fn add_checkpoint(request: HttpRequest, shared: Data<Shared>, payload: Pay
         }
     };
     let witness = Arc::clone(&shared.witness);
-    let decided = web::block(move || witness.add_checkpoint(&body, Timestamp::now())).await;
+    let decided = web::block(move || witness.add_checkpoint(&body, &Timestamp::now)).await;
     match decided {
         Ok(Ok(reply)) => answer(&shared, reply),
         Ok(Err(error)) => failed(&error),
@@ -113,7 +113,9 @@ fn answer(shared: &Shared, reply: Reply) -> HttpResponse {
         }) => {
             let place = match kept {
                 true => "the request is in the log's folder `evidence`",
-                false => "the folder `evidence` is full: look at what is in it, and make room",
+                false => {
+                    "the folder `evidence` is full: look at what is in it, make room, and start the witness again"
+                }
             };
             complain(&printable(&format!("refused {origin}: {refusal}; {place}")));
         }
@@ -130,7 +132,7 @@ fn failed(error: &WitnessError) -> HttpResponse {
     complain(&format!("error: {error}"));
     refuse(
         StatusCode::INTERNAL_SERVER_ERROR,
-        "witness: it cannot write down the checkpoint; nothing was cosigned, ask again later",
+        "witness: it cannot cosign at present; nothing was cosigned, ask again later",
     )
 }
 

@@ -21,6 +21,8 @@ pub enum AlertKind {
     Dropped,
     /// A file that the log names is not handed out.
     Withheld,
+    /// More files are withheld than the monitor asks for again.
+    ManyWithheld,
     /// A file that is handed out is not the one that the log names.
     OtherFile,
     /// Something of the namespace's that is not what it has to be.
@@ -47,6 +49,7 @@ impl fmt::Display for AlertKind {
             Self::WentBack => "went back",
             Self::Dropped => "dropped",
             Self::Withheld => "withheld",
+            Self::ManyWithheld => "many withheld",
             Self::OtherFile => "another file",
             Self::Unreadable => "unreadable",
             Self::Split => "two histories",
@@ -128,6 +131,10 @@ impl Finding {
             AlertKind::Withheld | AlertKind::OtherFile | AlertKind::Unproven | AlertKind::Unreadable => {
                 "Ask the registry's operator for it. Until it is there, nobody knows what devices are shown"
             }
+            AlertKind::ManyWithheld => {
+                "Ask the registry's operator for all of them, and rotate its online keys if they may be stolen (`assay root rotate`). The \
+                 monitor reads on; once these files are there it looks at the namespace from the beginning again"
+            }
             AlertKind::Split => {
                 "Keep the evidence and show it to others who follow the log; its key must not be trusted any longer"
             }
@@ -179,7 +186,8 @@ impl Finding {
 
 impl AlertKind {
     /// Conditions that come and go, raised once each time that they come.
-    pub(super) const STANDING: [Self; 5] = [
+    pub(super) const STANDING: [Self; 6] = [
+        Self::ManyWithheld,
         Self::Split,
         Self::Unproven,
         Self::BadCheckpoint,

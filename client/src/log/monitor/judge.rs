@@ -1,5 +1,6 @@
 //! What a leaf means: the file behind it, and whether the authority made it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_log::Leaf;
@@ -18,12 +19,18 @@ use crate::transport::{Fetched, Transport, paths};
 
 const ROOT: &str = "root";
 const SNAPSHOT: &str = "snapshot";
+/// Files of a round that a registry may leave without an answer, or put off ("try again later"). Each takes the transport's whole
+/// patience, and a monitor that waits raises nothing.
+const UNANSWERED: u32 = 3;
+/// Of what a registry says, as many characters are kept.
+const REASON: usize = 300;
 
 /// Compares what is in the log with what the authority made. Nothing here fails: what cannot be had is withheld.
 pub(super) struct Judge<'a> {
-    pub(super) transport: &'a dyn Transport,
-    pub(super) made: &'a Made,
+    transport: &'a dyn Transport,
+    made: &'a Made,
     pub(super) now: Timestamp,
+    unanswered: Cell<u32>,
 }
 
 /// What came of a leaf or a file.
@@ -76,7 +83,21 @@ struct RootRole {
     keyids: BTreeSet<String>,
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
+    pub(super) fn new(transport: &'a dyn Transport, made: &'a Made, now: Timestamp) -> Self {
+        Self {
+            transport,
+            made,
+            now,
+            unanswered: Cell::new(0),
+        }
+    }
+
+    /// Whether the registry left so much without an answer that it is not asked for any more in this round.
+    pub(super) fn gave_up(&self) -> bool {
+        self.unanswered.get() >= UNANSWERED
+    }
+
     /// Entry `index` of the log, which is a leaf of this namespace.
     pub(super) fn leaf(&self, seen: &mut Seen, index: u64, leaf: &Leaf) -> Judged {
         let mut judged = Judged::default();
@@ -124,13 +145,16 @@ impl Judge<'_> {
         judged
     }
 
-    /// A file that was withheld before; `None` if it still is.
-    pub(super) fn again(&self, seen: &mut Seen, file: &Withheld) -> Option<Judged> {
-        let judged = self.file(seen, file.namespace, &file.role, file.version, file.sha256, true);
+    /// A file that was withheld before.
+    ///
+    /// # Errors
+    /// It still is; what was found instead.
+    pub(super) fn again(&self, seen: &mut Seen, file: &Withheld) -> Result<Judged, String> {
+        let mut judged = self.file(seen, file.namespace, &file.role, file.version, file.sha256, true);
         let still = |w: &Withheld| w.role == file.role && w.version == file.version;
-        match judged.withheld.iter().any(still) {
-            true => None,
-            false => Some(judged),
+        match judged.withheld.iter().position(still) {
+            Some(place) => Err(judged.withheld.swap_remove(place).found),
+            None => Ok(judged),
         }
     }
 
@@ -158,13 +182,14 @@ impl Judge<'_> {
                 );
                 return judged;
             }
-            Answer::Nothing(_) => {
+            Answer::Nothing(found) => {
                 judged.withheld.push(Withheld {
                     namespace,
                     role: role.to_owned(),
                     version,
                     sha256,
                     since: self.now,
+                    found,
                     raised: false,
                 });
                 return judged;
@@ -182,20 +207,17 @@ impl Judge<'_> {
         judged
     }
 
-    /// Why a file is not handed out, for its alert.
-    pub(super) fn reason(&self, name: &NamespaceName, file: &Withheld) -> String {
-        match self.fetch(name, &file.role, file.version, file.sha256) {
-            Answer::Nothing(reason) => reason,
-            Answer::File(_) | Answer::Other(_) => "it just now".to_owned(),
-        }
-    }
-
     fn fetch(&self, name: &NamespaceName, role: &str, version: u64, sha256: Sha256Digest) -> Answer {
         let max = match role {
             ROOT => MAX_ROOT,
             SNAPSHOT => MAX_SNAPSHOT,
             _ => MAX_TARGETS,
         };
+        if self.gave_up() {
+            return Answer::Nothing(format!(
+                "no answer to {UNANSWERED} other files, and did not ask for it"
+            ));
+        }
         let path = paths::metadata(name, &metadata_file(role, version));
         match self.transport.get(&path, max, None) {
             Ok(Fetched::Found { bytes, .. }) => match crate::sha256(&bytes) {
@@ -203,7 +225,12 @@ impl Judge<'_> {
                 found => Answer::Other(found),
             },
             Ok(Fetched::Missing | Fetched::NotModified) => Answer::Nothing("nothing".to_owned()),
-            Err(error) => Answer::Nothing(error.to_string()),
+            Err(error) => {
+                if error.is_passing() {
+                    self.unanswered.set(self.unanswered.get() + 1);
+                }
+                Answer::Nothing(error.to_string().chars().take(REASON).collect())
+            }
         }
     }
 

@@ -33,7 +33,7 @@ const ADVICE: &str = "Restore it from a backup, or remove it: the monitor then l
                       raised before";
 /// Alerts that wait at most; a registry that makes more is found out by fewer.
 const OUTBOX: usize = 1000;
-/// Files that are asked for again at most. With more of them the monitor stands still rather than forget one.
+/// Files that are asked for again at most. Of further ones only the number is known, until the monitor looks at all of them again.
 const WITHHELD: usize = 1000;
 
 /// What is watched, and how strictly.
@@ -71,7 +71,7 @@ impl Monitor {
             source,
         })?;
         folder.pin(policy.log())?;
-        let state: State = records::load(&folder.root, STATE, ADVICE)?.unwrap_or_default();
+        let state: State = records::load(folder.root(), STATE, ADVICE)?.unwrap_or_default();
         let known = state.checkpoint.as_ref().map(|text| {
             SignedCheckpoint::parse(text.as_bytes()).map_err(|e| StoreError::Damaged {
                 path: folder.path().join(STATE),
@@ -168,7 +168,7 @@ impl Monitor {
 
     /// F4, F5.
     fn save(&self, step: FollowStep) -> Result<(), LogError> {
-        records::save(&self.folder.root, STATE, &self.state)?;
+        records::save(self.folder.root(), STATE, &self.state)?;
         self.folder.step(step)
     }
 }

@@ -1,7 +1,5 @@
 //! One round of a monitor: checkpoint, proof, entries, files.
 
-use std::collections::BTreeSet;
-
 use assay_log::leaf::LeafError;
 use assay_log::merkle::{Node, TreeHead};
 use assay_log::tile::{VerifiedTiles, new_bundles};
@@ -11,7 +9,6 @@ use assay_schema::{NamespaceName, Sha256Digest};
 use jiff::Timestamp;
 
 use super::alert::{AlertKind, Finding};
-use super::journals::Made;
 use super::judge::{Judge, Judged};
 use super::state::{Seen, State, Withheld};
 use super::{Monitor, Terms, WITHHELD};
@@ -84,17 +81,25 @@ impl Monitor {
         let newest = reader.checkpoint();
         // Everything that was signed for this checkpoint stands in the journals from here on.
         let made = terms.journals.read(&terms.namespaces.keys().copied().collect())?;
-        match newest {
-            Ok(newest) => {
-                if self.accept(reader, &newest, now)? {
-                    self.read_on(reader, transport, terms, &made, now, round)?;
-                }
-            }
-            Err(LogError::Transport(error)) => return Err(error.into()),
-            Err(error) => self.condition(AlertKind::BadCheckpoint, Some(of_log("checkpoint", &error)), now),
+        let judge = Judge::new(transport, &made, now);
+        // First: nothing that the log does afterwards keeps what it withheld from being asked for and raised.
+        if !matches!(newest, Err(LogError::Transport(_))) {
+            self.ask_again(&judge, terms);
         }
-        self.ask_again(transport, terms, &made, now);
-        Ok(())
+        let ended = match newest {
+            Ok(newest) => match self.accept(reader, &newest, now) {
+                Ok(true) => self.read_on(reader, terms, &judge, round),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            },
+            Err(error @ LogError::Transport(_)) => Err(error),
+            Err(error) => {
+                self.condition(AlertKind::BadCheckpoint, Some(of_log("checkpoint", &error)), now);
+                Ok(())
+            }
+        };
+        self.overdue(terms, now);
+        ended
     }
 
     /// Judges a checkpoint, and proves it consistent with the known one. Says whether entries can be compared with it.
@@ -178,16 +183,14 @@ impl Monitor {
     fn read_on(
         &mut self,
         reader: &LogReader<'_>,
-        transport: &dyn Transport,
         terms: &Terms,
-        made: &Made,
-        now: Timestamp,
+        judge: &Judge<'_>,
         round: &mut Round,
     ) -> Result<(), LogError> {
+        let now = judge.now;
         let Some(head) = self.known.as_ref().map(|known| known.checkpoint().head()) else {
             return Ok(());
         };
-        let judge = Judge { transport, made, now };
         loop {
             let seen = self
                 .state
@@ -198,14 +201,8 @@ impl Monitor {
             if next >= head.size {
                 break;
             }
-            if self.state.withheld.len() >= WITHHELD {
-                // The alerts of those files are raised; going on would forget some.
-                return Err(LogError::Missing {
-                    what: format!("{WITHHELD} files that it names"),
-                });
-            }
             let end = head.size.min(next - next % STRETCH + STRETCH);
-            let read = self.stretch(reader, head, (next, end), terms, &judge, round);
+            let read = self.stretch(reader, head, (next, end), terms, judge, round);
             match read {
                 Ok(()) => {}
                 Err(error @ LogError::Transport(_)) => return Err(error),
@@ -271,7 +268,7 @@ impl Monitor {
                 match leaf {
                     Ok(leaf) => {
                         let judged = judge.leaf(seen, index, &leaf);
-                        state.withheld.extend(judged.withheld);
+                        judged.withheld.into_iter().for_each(|file| state.withhold(file));
                         findings.extend(judged.findings.into_iter().map(|finding| (finding, name.clone())));
                     }
                     Err(error) => {
@@ -294,35 +291,86 @@ impl Monitor {
         Ok(())
     }
 
-    /// Asks again for what was withheld; raises what has been for too long.
-    fn ask_again(&mut self, transport: &dyn Transport, terms: &Terms, made: &Made, now: Timestamp) {
-        let judge = Judge { transport, made, now };
-        let mut asked = BTreeSet::new();
+    /// Asks again for what was withheld, first for what it did not come to the last time.
+    fn ask_again(&mut self, judge: &Judge<'_>, terms: &Terms) {
+        let (mut unasked, mut still, mut named) = (Vec::new(), Vec::new(), Vec::new());
         for mut file in std::mem::take(&mut self.state.withheld) {
-            let key = (file.namespace, file.role.clone(), file.version, file.sha256);
             let Some(seen) = self.state.namespaces.get_mut(&file.namespace) else {
                 continue;
             };
-            // Two snapshots may name one file.
-            if !terms.namespaces.contains_key(&file.namespace) || !asked.insert(key) {
+            if !terms.namespaces.contains_key(&file.namespace) {
+                // Whoever watches it again looks at it from the beginning.
+                seen.missed += 1;
                 continue;
             }
-            let name = seen.name.clone();
+            if judge.gave_up() {
+                unasked.push(file);
+                continue;
+            }
             match judge.again(seen, &file) {
-                Some(Judged { findings, withheld }) => {
-                    self.state.withheld.extend(withheld);
+                Ok(Judged { findings, withheld }) => {
+                    let name = seen.name.clone();
+                    named.extend(withheld);
                     for finding in findings {
-                        self.raise(finding, Some(&name), now);
+                        self.raise(finding, Some(&name), judge.now);
                     }
                 }
-                None => {
-                    if !file.raised && now.duration_since(file.since) >= terms.grace {
-                        file.raised = true;
-                        self.raise(withheld(&judge, &name, &file), Some(&name), now);
-                    }
-                    self.state.withheld.push(file);
+                Err(found) => {
+                    file.found = found;
+                    still.push(file);
                 }
             }
+        }
+        unasked.append(&mut still);
+        self.state.withheld = unasked;
+        named.into_iter().for_each(|file| self.state.withhold(file));
+        self.look_again(terms);
+    }
+
+    /// A namespace of which files were passed over is looked at from the beginning, once everything else of it is handed out and there
+    /// is room to remember what still is not. What was raised before is raised again, under the same ids.
+    fn look_again(&mut self, terms: &Terms) {
+        if self.state.withheld.len() > WITHHELD / 2 {
+            return;
+        }
+        for (identity, name) in &terms.namespaces {
+            let waited_for = self.state.withheld.iter().any(|file| file.namespace == *identity);
+            match self.state.namespaces.get_mut(identity) {
+                Some(seen) if seen.missed > 0 && !waited_for => *seen = Seen::new(name.clone()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Raises what has been withheld for too long, and that more is withheld than is asked for again.
+    fn overdue(&mut self, terms: &Terms, now: Timestamp) {
+        let watched = |(identity, seen): (&Sha256Digest, &Seen)| {
+            terms.namespaces.contains_key(identity).then_some(seen.missed)
+        };
+        let missed: u64 = self.state.namespaces.iter().filter_map(watched).sum();
+        let known = self.state.withheld.len();
+        let many = (missed > 0 || known >= WITHHELD).then(|| {
+            let expected = format!("fewer than {WITHHELD} that the registry withholds");
+            let found = format!("{known}, and {missed} further ones that are not asked for again");
+            Finding::new(
+                AlertKind::ManyWithheld,
+                "files that the log names",
+                expected,
+                found,
+            )
+        });
+        self.condition(AlertKind::ManyWithheld, many, now);
+        let mut findings = Vec::new();
+        for file in self.state.withheld.iter_mut().filter(|file| !file.raised) {
+            if let Some(name) = terms.namespaces.get(&file.namespace)
+                && now.duration_since(file.since) >= terms.grace
+            {
+                file.raised = true;
+                findings.push((withheld(file), name));
+            }
+        }
+        for (finding, name) in findings {
+            self.raise(finding, Some(name), now);
         }
     }
 
@@ -348,13 +396,13 @@ impl Monitor {
     }
 }
 
-fn withheld(judge: &Judge<'_>, name: &NamespaceName, file: &Withheld) -> Finding {
+fn withheld(file: &Withheld) -> Finding {
     let subject = assay_schema::tuf::metadata_file(&file.role, file.version);
     let expected = format!(
         "the file of SHA-256 {}, which the log names since {}",
         file.sha256, file.since
     );
-    Finding::new(AlertKind::Withheld, subject, expected, judge.reason(name, file))
+    Finding::new(AlertKind::Withheld, subject, expected, &*file.found)
 }
 
 fn of_log(subject: &str, error: &dyn std::fmt::Display) -> Finding {

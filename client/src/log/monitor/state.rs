@@ -6,6 +6,7 @@ use assay_schema::{NamespaceName, Sha256Digest};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::WITHHELD;
 use super::alert::{Alert, AlertKind};
 
 /// Versions whose digests are remembered; of older ones only that they were there.
@@ -72,6 +73,8 @@ pub(super) struct Seen {
     pub(super) online_keys: Option<BTreeSet<String>>,
     /// That root named other keys than the one before: versions may begin anew (TUF 5.3.11).
     pub(super) restart: bool,
+    /// Withheld files that are not asked for again, because too many are.
+    pub(super) missed: u64,
 }
 
 /// A file that a snapshot names.
@@ -112,8 +115,29 @@ pub(super) struct Withheld {
     pub(super) version: u64,
     pub(super) sha256: Sha256Digest,
     pub(super) since: Timestamp,
+    /// What the registry handed out instead, when it was last asked.
+    pub(super) found: String,
     /// An alert was raised.
     pub(super) raised: bool,
+}
+
+impl State {
+    /// Remembers a file, once, to ask for it again; of those over the limit only that they are there.
+    pub(super) fn withhold(&mut self, file: Withheld) {
+        let is_same = |other: &Withheld| {
+            (other.namespace, other.version, other.sha256) == (file.namespace, file.version, file.sha256)
+                && other.role == file.role
+        };
+        // Two snapshots may name one file.
+        if self.withheld.iter().any(is_same) {
+            return;
+        }
+        if self.withheld.len() < WITHHELD {
+            self.withheld.push(file);
+        } else if let Some(seen) = self.namespaces.get_mut(&file.namespace) {
+            seen.missed += 1;
+        }
+    }
 }
 
 impl Seen {
@@ -126,6 +150,7 @@ impl Seen {
             roles: BTreeMap::new(),
             online_keys: None,
             restart: false,
+            missed: 0,
         }
     }
 }
