@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use assay_client::transport::{Limits, Secret, Traffic, registry_address};
 use assay_client::{Device, HttpTransport, Store, Transport, TransportError};
@@ -15,6 +16,31 @@ use crate::failure::Failure;
 use crate::observed::Observed;
 use crate::passphrase;
 
+/// How long to wait for a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pace {
+    /// As long as it may help.
+    Patient,
+    /// Once and briefly: what does not come is asked for another time.
+    Brief,
+}
+
+impl Pace {
+    fn limits(self) -> Limits {
+        match self {
+            Self::Patient => Limits::default(),
+            Self::Brief => Limits {
+                connect: Duration::from_secs(5),
+                answer: Duration::from_secs(10),
+                grace: Duration::from_secs(5),
+                rate: 64 * 1024,
+                attempts: 1,
+                ..Limits::default()
+            },
+        }
+    }
+}
+
 /// The way to a registry, or why there is none.
 type Way = Result<Arc<dyn Transport>, TransportError>;
 
@@ -22,7 +48,7 @@ type Way = Result<Arc<dyn Transport>, TransportError>;
 pub(crate) struct Context {
     pub(crate) show: Show,
     /// The registries that were asked, by address.
-    transports: RefCell<BTreeMap<String, Arc<Observed>>>,
+    transports: RefCell<BTreeMap<(String, Pace), Arc<Observed>>>,
 }
 
 impl Context {
@@ -52,7 +78,18 @@ impl Context {
     /// The way to `address`. A token is sent to the registry that it was given for and to no other: one from the
     /// environment belongs to ASSAY_REGISTRY, where that is set.
     pub(crate) fn connect(&self, address: &str, token: &TokenArgs) -> Result<Arc<Observed>, Failure> {
-        if let Some(connected) = self.transports.borrow().get(address) {
+        self.connect_at(address, token, Pace::Patient)
+    }
+
+    /// As [`Self::connect`], with a say in how long to wait.
+    pub(crate) fn connect_at(
+        &self,
+        address: &str,
+        token: &TokenArgs,
+        pace: Pace,
+    ) -> Result<Arc<Observed>, Failure> {
+        let key = (address.to_owned(), pace);
+        if let Some(connected) = self.transports.borrow().get(&key) {
             return Ok(Arc::clone(connected));
         }
         let secret = match (&token.token, &token.token_file) {
@@ -65,13 +102,9 @@ impl Context {
                 _ => None,
             },
         };
-        let transport = Arc::new(Observed::new(HttpTransport::new(
-            address,
-            secret,
-            Limits::default(),
-        )?));
+        let transport = Arc::new(Observed::new(HttpTransport::new(address, secret, pace.limits())?));
         let mut transports = self.transports.borrow_mut();
-        transports.insert(address.to_owned(), Arc::clone(&transport));
+        transports.insert(key, Arc::clone(&transport));
         Ok(transport)
     }
 

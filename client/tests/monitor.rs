@@ -16,6 +16,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use assay_client::log::monitor::{Alert, AlertKind, Journals, Monitor, Round, Terms, Webhook};
 use assay_client::log::{FollowStep, LogError, LogFolder, LogReader, StepHook};
@@ -82,6 +83,7 @@ impl Watched {
                 agree: self.agree,
             },
             grace: SignedDuration::from_mins(10),
+            patience: Duration::from_secs(3600),
             max_age: self.max_age,
         }
     }
@@ -247,12 +249,23 @@ fn another_key_holders_journal_counts_and_as_many_as_are_demanded() {
 }
 
 #[test]
-fn a_journal_that_cannot_be_read_judges_nothing() {
+fn a_journal_that_cannot_be_read_judges_nothing_and_is_raised_when_that_lasts() {
     let mut watched = Watched::new();
     watched.journals = vec![watched.world.dir.path().join("nowhere.jsonl")];
     let mut monitor = watched.monitor(None).unwrap();
-    let error = watched.round(&mut monitor, now()).unwrap_err();
-    assert!(matches!(error, LogError::Journal { .. }), "{error}");
+    let mut round_at = |at| {
+        let round = watched.round(&mut monitor, at).unwrap();
+        assert!(matches!(round.failure, Some(LogError::Journal { .. })));
+        let mut kinds = Vec::new();
+        monitor
+            .deliver(None, &mut |alert| kinds.push(alert.kind), at)
+            .unwrap();
+        kinds
+    };
+    assert_eq!(round_at(now()), []);
+    assert_eq!(round_at(minutes(9)), []);
+    assert_eq!(round_at(minutes(11)), [AlertKind::Unread]);
+    assert_eq!(round_at(minutes(12)), []);
     drop(monitor);
     watched.journals = vec![watched.world.dir.path().join("authority/signed.jsonl")];
     watched.quiet();
@@ -400,6 +413,9 @@ fn a_file_that_is_withheld_is_waited_for_then_raised_once_and_judged_when_it_com
         let alerts = watched.alerts_at(minutes(11));
         assert_eq!((alerts.len(), alerts[0].kind), (1, AlertKind::Withheld));
         assert_eq!(watched.kinds_at(minutes(30)), []);
+        // Raised once; that it lasts on is still to be seen.
+        let standing: Vec<_> = watched.monitor(None).unwrap().standing().collect();
+        assert_eq!(standing, [AlertKind::Withheld]);
         // What it hid is found when it is handed out.
         watched.logged.mend();
         assert_eq!(watched.kinds_at(minutes(31)), [AlertKind::NotMade]);
@@ -433,12 +449,13 @@ fn more_withheld_files_than_are_asked_for_again_neither_stop_nor_silence_the_mon
     watched.logged.log(|log| log.grow(1));
     assert_eq!(watched.kinds_at(minutes(11)), [AlertKind::Withheld; 1000]);
     let standing: Vec<_> = watched.monitor(None).unwrap().standing().collect();
-    assert_eq!(standing, [AlertKind::ManyWithheld]);
+    assert_eq!(standing, [AlertKind::ManyWithheld, AlertKind::Withheld]);
     // Some come: not enough to look again at those that were passed over.
     watched.logged.mend();
     watched.logged.cut("/1500.snapshot.json", Cut::Missing);
     assert_eq!(watched.kinds_at(minutes(12)), []);
-    assert_eq!(watched.monitor(None).unwrap().standing().count(), 1);
+    let standing: Vec<_> = watched.monitor(None).unwrap().standing().collect();
+    assert_eq!(standing, [AlertKind::ManyWithheld, AlertKind::Withheld]);
     // All come: everything is looked at, and what was raised has its id.
     watched.logged.mend();
     let again = watched.alerts_at(minutes(13));
@@ -532,7 +549,67 @@ fn a_withheld_snapshot_does_not_hide_what_it_names() {
     watched.snapshot(version + 2, |meta| *meta = honest["signed"]["meta"].clone());
     assert_eq!(watched.kinds(), []);
     watched.logged.mend();
-    assert_eq!(watched.kinds_at(minutes(1)), [AlertKind::NotMade]);
+    assert_eq!(
+        watched.kinds_at(minutes(1)),
+        [AlertKind::WentBack, AlertKind::NotMade]
+    );
+}
+
+#[test]
+fn a_rollback_that_is_handed_out_a_round_later() {
+    for newer_meanwhile in [false, true] {
+        let watched = Watched::new();
+        watched.publish("1.0.0");
+        let (_, first) = watched.newest();
+        watched.publish("1.1.0");
+        watched.quiet();
+        let (version, honest) = watched.newest();
+        let role = "model.minilm.0.json";
+        watched.snapshot(version + 1, |meta| {
+            meta[role] = first["signed"]["meta"][role].clone();
+            drop(meta.as_object_mut().unwrap().remove("status.json"));
+        });
+        watched
+            .logged
+            .cut(&format!("/{}.snapshot.json", version + 1), Cut::Missing);
+        if newer_meanwhile {
+            watched.snapshot(version + 2, |meta| *meta = honest["signed"]["meta"].clone());
+        }
+        watched.quiet();
+        watched.logged.mend();
+        let kinds = watched.kinds_at(minutes(1));
+        assert!(
+            kinds.contains(&AlertKind::WentBack),
+            "{newer_meanwhile}: {kinds:?}"
+        );
+        assert_eq!(watched.kinds_at(minutes(2)), []);
+    }
+}
+
+#[test]
+fn a_rollback_of_what_was_withheld_itself() {
+    for newer_first in [false, true] {
+        let watched = Watched::new();
+        watched.publish("1.0.0");
+        watched.quiet();
+        let (_, old) = watched.newest();
+        watched.publish("1.1.0");
+        let (version, _) = watched.newest();
+        // Between the two snapshots that name the old release, one names the new one; each is late.
+        watched.snapshot(version + 1, |meta| *meta = old["signed"]["meta"].clone());
+        watched
+            .logged
+            .cut(&format!("/{version}.snapshot.json"), Cut::Missing);
+        if !newer_first {
+            watched
+                .logged
+                .cut(&format!("/{}.snapshot.json", version + 1), Cut::Missing);
+        }
+        watched.quiet();
+        watched.logged.mend();
+        let kinds = watched.kinds_at(minutes(1));
+        assert!(kinds.contains(&AlertKind::WentBack), "{newer_first}: {kinds:?}");
+    }
 }
 
 #[test]
@@ -685,6 +762,97 @@ fn a_log_without_a_sign_of_life_also_when_it_cannot_be_reached() {
     watched.publish("1.0.0");
     assert_eq!(watched.kinds_at(minutes(62)), []);
     assert_eq!(watched.kinds_at(minutes(130)), [AlertKind::Stale]);
+}
+
+#[test]
+fn entries_that_are_not_handed_out_are_raised_and_such_a_log_shows_no_life() {
+    for how in [Cut::Missing, Cut::Unreachable, Cut::PutOff] {
+        let mut watched = Watched::new();
+        watched.max_age = Some(SignedDuration::from_hours(1));
+        watched.quiet();
+        watched.logged.cut("tile/entries/000.p/", how);
+        let mut raised = Vec::new();
+        for at in [1, 5, 10, 12, 30, 62] {
+            // The log grows all the time.
+            watched.logged.log(|log| log.grow(1));
+            for size in 1..20 {
+                watched.logged.cut(&format!("tile/entries/000.p/{size}"), how);
+            }
+            watched.logged.cut("tile/entries/000", how);
+            let kinds = watched.kinds_at(minutes(at));
+            raised.extend(kinds.into_iter().map(|kind| (kind, at)));
+        }
+        assert!(raised.contains(&(AlertKind::Unread, 12)), "{raised:?}");
+        assert!(raised.contains(&(AlertKind::Stale, 62)), "{raised:?}");
+        let standing: Vec<_> = watched.monitor(None).unwrap().standing().collect();
+        assert!(standing.contains(&AlertKind::Unread), "{standing:?}");
+        watched.logged.mend();
+        assert_eq!(watched.kinds_at(minutes(63)), []);
+        assert_eq!(watched.monitor(None).unwrap().standing().count(), 0);
+    }
+}
+
+#[test]
+fn a_checkpoint_that_does_not_come_is_raised() {
+    let watched = Watched::new();
+    watched.quiet();
+    watched.logged.cut("/checkpoint", Cut::PutOff);
+    assert_eq!(watched.kinds_at(minutes(1)), []);
+    assert_eq!(watched.kinds_at(minutes(12)), [AlertKind::Unread]);
+    assert_eq!(watched.kinds_at(minutes(13)), []);
+}
+
+#[test]
+fn files_for_which_there_is_no_time_are_put_off_and_what_needs_no_file_is_raised_before() {
+    let watched = Watched::new();
+    watched.quiet();
+    for version in [9, 8] {
+        watched.snapshot(version, |_| {});
+    }
+    watched.plant("1.root.json", "root", 2);
+    watched.logged.sequence(watched.world.identity);
+    let mut monitor = watched.monitor(None).unwrap();
+    let reader = LogReader::new(&watched.logged, "/log");
+    let terms = Terms {
+        patience: Duration::ZERO,
+        ..watched.terms()
+    };
+    let before = assay_client::Transport::traffic(&watched.logged).requests;
+    let (mut rounds, mut kinds) = (0, Vec::new());
+    loop {
+        let round = monitor.round(&reader, &watched.logged, &terms, now()).unwrap();
+        monitor
+            .deliver(None, &mut |alert| kinds.push((rounds, alert.kind)), now())
+            .unwrap();
+        rounds += 1;
+        if !round.unfinished {
+            break;
+        }
+    }
+    // One round for each entry: the alert of the second does not wait for the third. None asks for more than checkpoint, tile, bundle.
+    assert_eq!((rounds, kinds.as_slice()), (3, &[(1, AlertKind::WentBack)][..]));
+    let asked = assay_client::Transport::traffic(&watched.logged).requests - before;
+    assert!(asked <= 4 * rounds, "{asked}");
+    drop(monitor);
+    assert_eq!(watched.kinds_at(minutes(1)), [AlertKind::NotMade]);
+}
+
+#[test]
+fn what_is_found_in_one_stretch_is_told_before_the_next_is_read() {
+    let watched = Watched::new();
+    watched.quiet();
+    watched.plant("1.root.json", "root", 2);
+    watched.logged.sequence(watched.world.identity);
+    watched.logged.log(|log| log.grow(20_000));
+    let mut monitor = watched.monitor(None).unwrap();
+    let round = watched.round(&mut monitor, now()).unwrap();
+    assert!(round.unfinished && round.raised == 1, "{round:?}");
+    let rest = watched.round(&mut monitor, now()).unwrap();
+    assert!(!rest.unfinished && rest.raised == 0, "{rest:?}");
+    assert_eq!(
+        round.entries + rest.entries + 2,
+        watched.logged.log(|log| log.head().size)
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::time::Duration;
 
 use assay_client::log::monitor::{Alert, Journals, Monitor, Round, Terms, Webhook};
 use assay_client::log::{LogFolder, LogReader};
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::log::policy;
 use crate::args;
-use crate::context::Context;
+use crate::context::{Context, Pace};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Answer, complain};
@@ -19,10 +20,14 @@ use crate::verdict::printable;
 
 /// The signing journal in an authority's folder.
 const JOURNAL: &str = "signed.jsonl";
+/// What files of a registry may take in a round, all together.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn run(context: &Context, args: &args::Monitor) -> Result<Answer, Failure> {
     let (terms, registry) = terms(args)?;
     let transport = context.connect(&registry, &args.token)?;
+    // A registry that leaves a file without an answer must not keep alerts back; it is asked again in the next round.
+    let files = context.connect_at(&registry, &args.token, Pace::Brief)?;
     let reader = LogReader::new(&*transport, &args.log.prefix);
     let webhook = args.webhook.as_deref().map(Webhook::new).transpose();
     let webhook = webhook.map_err(|e| Failure::new(Exit::Usage, "webhook", e.to_string()))?;
@@ -35,29 +40,49 @@ pub(super) fn run(context: &Context, args: &args::Monitor) -> Result<Answer, Fai
         ));
     }
     let mut monitor = Monitor::open(folder, policy)?;
+    let (mut alerts, mut entries, mut leaves) = (Vec::new(), 0, 0);
     loop {
-        let mut alerts = Vec::new();
         let now = Timestamp::now();
-        let round = monitor.round(&reader, &*transport, &terms, now)?;
+        let round = monitor.round(&reader, &*files, &terms, now);
         let show = context.show;
-        let undelivered = monitor.deliver(
+        // Also behind a round that could not be written down: its alerts wait in memory.
+        let delivered = monitor.deliver(
             webhook.as_ref(),
             &mut |alert| match (show.json, args.every) {
                 (true, None) => alerts.push(alert.clone()),
                 (true, Some(_)) => print(&format!("{}\n", json!(alert))),
-                (false, _) => {
-                    alerts.push(alert.clone());
+                (false, every) => {
+                    if every.is_none() {
+                        alerts.push(alert.clone());
+                    }
                     print(&people(alert));
                 }
             },
             now,
-        )?;
+        );
+        let looked = round.and_then(|round| Ok((round, delivered?)));
+        let (mut round, undelivered) = match (looked, args.every) {
+            (Ok(looked), _) => looked,
+            // A disk that is full for a moment must not end the watch.
+            (Err(error), Some(every)) => {
+                complain(&printable(&format!("error: {error}; the next round tries again")));
+                std::thread::sleep(every.try_into().unwrap_or_default());
+                continue;
+            }
+            (Err(error), None) => return Err(error.into()),
+        };
         if let Some(why) = &undelivered {
             complain(&format!(
                 "{why}; {} alerts wait for the next round",
                 monitor.undelivered()
             ));
         }
+        if round.unfinished {
+            (entries, leaves) = (entries + round.entries, leaves + round.leaves);
+            continue;
+        }
+        round.entries += std::mem::take(&mut entries);
+        round.leaves += std::mem::take(&mut leaves);
         let Some(every) = args.every else {
             return outcome(context, &monitor, round, &alerts, undelivered);
         };
@@ -119,6 +144,7 @@ fn terms(args: &args::Monitor) -> Result<(Terms, String), Failure> {
             agree: args.agree,
         },
         grace: args.grace,
+        patience: PATIENCE,
         max_age: Some(args.max_age),
     };
     Ok((terms, registry))

@@ -31,6 +31,8 @@ pub enum AlertKind {
     Split,
     /// The log does not hand out what its checkpoint is made of.
     Unproven,
+    /// For a while there was no checkpoint, or entries could not be looked at.
+    Unread,
     /// The checkpoint is not signed as it must be.
     BadCheckpoint,
     /// Fewer witnesses cosigned than are demanded.
@@ -54,6 +56,7 @@ impl fmt::Display for AlertKind {
             Self::Unreadable => "unreadable",
             Self::Split => "two histories",
             Self::Unproven => "unproven",
+            Self::Unread => "unread",
             Self::BadCheckpoint => "bad checkpoint",
             Self::Witnesses => "too few witnesses",
             Self::Stale => "stale",
@@ -141,6 +144,10 @@ impl Finding {
             AlertKind::BadCheckpoint | AlertKind::Witnesses => {
                 "Ask the log's operator. Devices that demand witnesses do not go on meanwhile"
             }
+            AlertKind::Unread => {
+                "Nobody knows what devices are shown meanwhile. Look whether this machine reaches the log and reads its journals; if so, ask \
+                 the log's operator for what is missing"
+            }
             AlertKind::Stale => {
                 "Ask the log's operator whether the log stands still; it may be kept from this monitor"
             }
@@ -186,10 +193,11 @@ impl Finding {
 
 impl AlertKind {
     /// Conditions that come and go, raised once each time that they come.
-    pub(super) const STANDING: [Self; 6] = [
+    pub(super) const STANDING: [Self; 7] = [
         Self::ManyWithheld,
         Self::Split,
         Self::Unproven,
+        Self::Unread,
         Self::BadCheckpoint,
         Self::Witnesses,
         Self::Stale,

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use assay_log::Leaf;
 use assay_log::leaf::LeafKind;
@@ -13,7 +14,7 @@ use serde::Deserialize;
 
 use super::alert::{AlertKind, Finding};
 use super::journals::Made;
-use super::state::{Listed, Order, Seen, Withheld};
+use super::state::{Listed, Named, Order, Place, Seen, Withheld};
 use crate::publisher::signed_body;
 use crate::transport::{Fetched, Transport, paths};
 
@@ -31,6 +32,8 @@ pub(super) struct Judge<'a> {
     made: &'a Made,
     pub(super) now: Timestamp,
     unanswered: Cell<u32>,
+    patience: Duration,
+    began: Cell<Instant>,
 }
 
 /// What came of a leaf or a file.
@@ -84,18 +87,35 @@ struct RootRole {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(transport: &'a dyn Transport, made: &'a Made, now: Timestamp) -> Self {
+    pub(super) fn new(
+        transport: &'a dyn Transport,
+        made: &'a Made,
+        patience: Duration,
+        now: Timestamp,
+    ) -> Self {
         Self {
             transport,
             made,
             now,
             unanswered: Cell::new(0),
+            patience,
+            began: Cell::new(Instant::now()),
         }
     }
 
-    /// Whether the registry left so much without an answer that it is not asked for any more in this round.
+    /// Whether the registry left so much without an answer, or took so long, that it is not asked any more.
     pub(super) fn gave_up(&self) -> bool {
-        self.unanswered.get() >= UNANSWERED
+        self.unanswered.get() >= UNANSWERED || self.began.get().elapsed() >= self.patience
+    }
+
+    /// Begins to count the time anew: what was withheld before takes none from what is new.
+    pub(super) fn renew(&self) {
+        self.began.set(Instant::now());
+    }
+
+    /// Whether it is time to tell what was found; the rest of the patience is for the files of one more entry.
+    pub(super) fn is_long(&self) -> bool {
+        self.began.get().elapsed() >= self.patience / 2
     }
 
     /// Entry `index` of the log, which is a leaf of this namespace.
@@ -105,7 +125,8 @@ impl<'a> Judge<'a> {
         let (role, versions) = match leaf.kind() {
             LeafKind::Root => (ROOT, &mut seen.roots),
             LeafKind::Snapshot => {
-                if seen.restart {
+                // A restart covers the first snapshot behind the root that permits it.
+                if std::mem::take(&mut seen.restart) {
                     seen.snapshots.forget();
                 }
                 (SNAPSHOT, &mut seen.snapshots)
@@ -141,7 +162,12 @@ impl<'a> Judge<'a> {
                 format!("SHA-256 {sha256}"),
             );
         }
-        judged.add(self.file(seen, leaf.namespace(), role, version, sha256, false));
+        let restarts = seen.restarts;
+        let place = (role == SNAPSHOT).then_some(Place {
+            entry: index,
+            restarts,
+        });
+        judged.add(self.file(seen, leaf.namespace(), role, version, sha256, place, false));
         judged
     }
 
@@ -150,7 +176,15 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// It still is; what was found instead.
     pub(super) fn again(&self, seen: &mut Seen, file: &Withheld) -> Result<Judged, String> {
-        let mut judged = self.file(seen, file.namespace, &file.role, file.version, file.sha256, true);
+        let mut judged = self.file(
+            seen,
+            file.namespace,
+            &file.role,
+            file.version,
+            file.sha256,
+            file.place,
+            true,
+        );
         let still = |w: &Withheld| w.role == file.role && w.version == file.version;
         match judged.withheld.iter().position(still) {
             Some(place) => Err(judged.withheld.swap_remove(place).found),
@@ -158,8 +192,9 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Fetches a file that the log or a snapshot in it names, and judges it. A `late` one is judged by itself: newer ones have
-    /// been seen meanwhile.
+    /// Fetches a file that the log or a snapshot in it names, and judges it. A `late` root says nothing about the registry's keys of
+    /// today; a snapshot is compared with its neighbours in the log, whenever it comes.
+    #[expect(clippy::too_many_arguments, reason = "what names a file, and where")]
     fn file(
         &self,
         seen: &mut Seen,
@@ -167,6 +202,7 @@ impl<'a> Judge<'a> {
         role: &str,
         version: u64,
         sha256: Sha256Digest,
+        place: Option<Place>,
         late: bool,
     ) -> Judged {
         let mut judged = Judged::default();
@@ -188,6 +224,7 @@ impl<'a> Judge<'a> {
                     role: role.to_owned(),
                     version,
                     sha256,
+                    place,
                     since: self.now,
                     found,
                     raised: false,
@@ -195,9 +232,9 @@ impl<'a> Judge<'a> {
                 return judged;
             }
         };
-        match role {
-            SNAPSHOT => self.snapshot(&mut judged, seen, namespace, version, &bytes, late),
-            _ => {
+        match place {
+            Some(place) => self.snapshot(&mut judged, seen, namespace, version, &bytes, place),
+            None => {
                 let made = self.body(&mut judged, namespace, role, version, &bytes);
                 if role == ROOT && made && !late {
                     online_keys(seen, &bytes);
@@ -214,9 +251,10 @@ impl<'a> Judge<'a> {
             _ => MAX_TARGETS,
         };
         if self.gave_up() {
-            return Answer::Nothing(format!(
-                "no answer to {UNANSWERED} other files, and did not ask for it"
-            ));
+            return Answer::Nothing(match self.unanswered.get() >= UNANSWERED {
+                true => format!("no answer to {UNANSWERED} other files, and did not ask for it"),
+                false => format!("other files took {:?}, and did not ask for it", self.patience),
+            });
         }
         let path = paths::metadata(name, &metadata_file(role, version));
         match self.transport.get(&path, max, None) {
@@ -287,11 +325,11 @@ impl<'a> Judge<'a> {
         namespace: Sha256Digest,
         version: u64,
         bytes: &[u8],
-        late: bool,
+        place: Place,
     ) {
         let name = metadata_file(SNAPSHOT, version);
-        let listed = match listed(namespace, version, bytes) {
-            Ok(listed) => listed,
+        let roles = match listed(namespace, version, bytes) {
+            Ok(roles) => roles,
             Err(found) => {
                 judged.find(
                     AlertKind::Unreadable,
@@ -302,57 +340,84 @@ impl<'a> Judge<'a> {
                 return;
             }
         };
-        // A restart covers the first snapshot behind the root that permits it.
-        let restart = !late && std::mem::take(&mut seen.restart);
-        for (role, now) in &listed {
-            let subject = format!("{}, which {name} names", metadata_file(role, now.version));
-            match seen.roles.get(role).copied() {
-                Some(before) if before == *now => continue,
-                Some(before) if before.version == now.version => {
-                    let expected = format!("SHA-256 {}, as before", before.sha256);
-                    judged.find(
-                        AlertKind::Fork,
-                        &subject,
-                        expected,
-                        format!("SHA-256 {}", now.sha256),
-                    );
-                }
-                Some(before) if before.version > now.version && !restart && !late => {
-                    let expected = format!("at least version {}", before.version);
-                    judged.find(
-                        AlertKind::WentBack,
-                        &subject,
-                        expected,
-                        format!("version {}", now.version),
-                    );
-                }
-                _ => {}
-            }
-            judged.add(self.file(seen, namespace, role, now.version, now.sha256, late));
-            let is_newer = |before: &Listed| before.version < now.version;
-            if !late || seen.roles.get(role).is_none_or(is_newer) {
-                seen.roles.insert(role.clone(), *now);
-            }
+        let named = Named {
+            restarts: place.restarts,
+            roles,
+        };
+        let before = seen
+            .named
+            .range(..place.entry)
+            .next_back()
+            .map(|(_, named)| named);
+        let after = seen.named.range(place.entry..).next().map(|(_, named)| named);
+        // All that needs no file comes before the first that may be withheld.
+        judged.findings.extend(
+            before
+                .map(|before| compare(before, &named, &name))
+                .unwrap_or_default(),
+        );
+        if let Some(after) = after {
+            let subject = format!("the next snapshot that was handed out behind {name}");
+            let known = before
+                .map(|before| compare(before, after, &subject))
+                .unwrap_or_default();
+            let found = compare(&named, after, &subject);
+            // What the newer one did to the older neighbour was raised when it came.
+            judged
+                .findings
+                .extend(found.into_iter().filter(|finding| !known.contains(finding)));
         }
-        if late {
-            return;
-        }
-        let gone: Vec<String> = seen
+        let judged_before = |role: &String, now: &Listed| {
+            let neighbours = [before, after];
+            neighbours
+                .iter()
+                .flatten()
+                .any(|other| other.roles.get(role) == Some(now))
+        };
+        let new: Vec<(String, Listed)> = named
             .roles
-            .keys()
-            .filter(|role| !listed.contains_key(*role))
-            .cloned()
+            .iter()
+            .filter(|(role, now)| !judged_before(role, now))
+            .map(|(role, now)| (role.clone(), *now))
             .collect();
-        for role in gone {
-            seen.roles.remove(&role);
+        seen.named.insert(place.entry, named);
+        for (role, now) in new {
+            judged.add(self.file(seen, namespace, &role, now.version, now.sha256, None, false));
+        }
+    }
+}
+
+/// What is wrong with a snapshot that came behind another one, apart from the files that it names.
+fn compare(before: &Named, now: &Named, name: &str) -> Vec<Finding> {
+    let mut judged = Judged::default();
+    let restart = before.restarts != now.restarts;
+    for (role, was) in &before.roles {
+        let Some(is) = now.roles.get(role) else {
+            let expected = format!("{role}.json, as before");
+            judged.find(AlertKind::Dropped, name, expected, "no such entry");
+            continue;
+        };
+        let subject = format!("{}, which {name} names", metadata_file(role, is.version));
+        if was.version == is.version && was.sha256 != is.sha256 {
+            let expected = format!("SHA-256 {}, as before", was.sha256);
             judged.find(
-                AlertKind::Dropped,
-                &name,
-                format!("{role}.json, as before"),
-                "no such entry",
+                AlertKind::Fork,
+                &subject,
+                expected,
+                format!("SHA-256 {}", is.sha256),
+            );
+        }
+        if was.version > is.version && !restart {
+            let expected = format!("at least version {}", was.version);
+            judged.find(
+                AlertKind::WentBack,
+                &subject,
+                expected,
+                format!("version {}", is.version),
             );
         }
     }
+    judged.findings
 }
 
 /// What a snapshot names, by role.
@@ -390,7 +455,10 @@ fn online_keys(seen: &mut Seen, bytes: &[u8]) {
         .iter()
         .filter_map(|role| signed.roles.get(*role));
     let keys: BTreeSet<String> = online.flat_map(|role| role.keyids.iter().cloned()).collect();
-    seen.restart |= seen.online_keys.as_ref().is_some_and(|before| *before != keys);
+    if seen.online_keys.as_ref().is_some_and(|before| *before != keys) {
+        seen.restart = true;
+        seen.restarts += 1;
+    }
     seen.online_keys = Some(keys);
 }
 

@@ -12,6 +12,7 @@ mod state;
 mod webhook;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use assay_log::SignedCheckpoint;
 use assay_log::policy::LogPolicy;
@@ -43,8 +44,11 @@ pub struct Terms {
     pub namespaces: BTreeMap<Sha256Digest, NamespaceName>,
     /// What the authority made.
     pub journals: Journals,
-    /// How long a file that the log names may be missing on the registry.
+    /// How long a file that the log names may be missing on the registry, and entries of the log unread.
     pub grace: SignedDuration,
+    /// How long files are asked for before those that are left are put off to the next round: a registry that answers slowly must not
+    /// keep alerts back.
+    pub patience: Duration,
     /// How old the log's last sign of life may be; `None` does not matter.
     pub max_age: Option<SignedDuration>,
 }
@@ -88,9 +92,11 @@ impl Monitor {
         })
     }
 
-    /// Conditions that were raised and last on.
+    /// What was raised and lasts on: conditions of the log, and files that are withheld.
     pub fn standing(&self) -> impl Iterator<Item = AlertKind> + '_ {
-        self.state.standing.iter().copied()
+        let withheld = self.state.withheld.iter().any(|file| file.raised);
+        let withheld = withheld.then_some(AlertKind::Withheld);
+        self.state.standing.iter().copied().chain(withheld)
     }
 
     /// Alerts that were not delivered yet.

@@ -19,6 +19,9 @@ use crate::transport::Transport;
 /// Bundles whose tiles are fetched together, and behind which the position is persisted.
 const STRETCH: u64 = 16 * LOG_TILE_WIDTH as u64;
 
+/// Of why entries are not read, as many characters are told.
+const REASON: usize = 300;
+
 /// What came of a round.
 #[derive(Debug, Default)]
 pub struct Round {
@@ -32,13 +35,23 @@ pub struct Round {
     pub raised: usize,
     /// Why the round ended early: the way to the log, or this machine. The next one goes on there.
     pub failure: Option<LogError>,
+    /// There are more entries to look at: deliver what was found in these, then go on with another round at once.
+    pub unfinished: bool,
+}
+
+/// What came of a checkpoint.
+struct Accepted {
+    /// When the log last did something, as far as this checkpoint shows.
+    life: Option<Timestamp>,
+    grown: bool,
 }
 
 impl Monitor {
     /// Looks at what is new in the log. What it finds is in the outbox, persisted, when this returns: [`Monitor::deliver`] it.
     ///
     /// # Errors
-    /// The state cannot be written, or a journal cannot be read: then nothing was judged without it.
+    /// The state cannot be written; the alerts wait all the same, in memory. A journal that cannot be read is the round's failure:
+    /// nothing was judged without it.
     pub fn round(
         &mut self,
         reader: &LogReader<'_>,
@@ -52,12 +65,17 @@ impl Monitor {
         }
         let mut round = Round::default();
         let before = self.waiting();
-        match self.advance(reader, transport, terms, now, &mut round) {
-            Ok(()) => {}
-            Err(error @ (LogError::Store(_) | LogError::Journal { .. } | LogError::Stopped(_))) => {
-                return Err(error);
+        let complete = match self.advance(reader, transport, terms, now, &mut round) {
+            Ok(complete) => complete,
+            Err(error @ LogError::Stopped(_)) => return Err(error),
+            Err(error) => {
+                round.failure = Some(error);
+                false
             }
-            Err(error) => round.failure = Some(error),
+        };
+        self.overdue(terms, now);
+        if complete || !round.unfinished {
+            self.unread(complete, round.failure.as_ref(), terms, now);
         }
         self.age(terms, now);
         round.head = self.known.as_ref().map(|known| known.checkpoint().head());
@@ -70,6 +88,7 @@ impl Monitor {
         self.state.outbox.len() + usize::try_from(self.state.more).unwrap_or(usize::MAX)
     }
 
+    /// Says whether every entry was looked at.
     fn advance(
         &mut self,
         reader: &LogReader<'_>,
@@ -77,54 +96,56 @@ impl Monitor {
         terms: &Terms,
         now: Timestamp,
         round: &mut Round,
-    ) -> Result<(), LogError> {
+    ) -> Result<bool, LogError> {
         let newest = reader.checkpoint();
         // Everything that was signed for this checkpoint stands in the journals from here on.
         let made = terms.journals.read(&terms.namespaces.keys().copied().collect())?;
-        let judge = Judge::new(transport, &made, now);
+        let judge = Judge::new(transport, &made, terms.patience, now);
         // First: nothing that the log does afterwards keeps what it withheld from being asked for and raised.
         if !matches!(newest, Err(LogError::Transport(_))) {
             self.ask_again(&judge, terms);
         }
-        let ended = match newest {
-            Ok(newest) => match self.accept(reader, &newest, now) {
-                Ok(true) => self.read_on(reader, terms, &judge, round),
-                Ok(false) => Ok(()),
-                Err(error) => Err(error),
-            },
-            Err(error @ LogError::Transport(_)) => Err(error),
+        let newest = match newest {
+            Ok(newest) => newest,
+            Err(error @ LogError::Transport(_)) => return Err(error),
             Err(error) => {
                 self.condition(AlertKind::BadCheckpoint, Some(of_log("checkpoint", &error)), now);
-                Ok(())
+                return Ok(false);
             }
         };
-        self.overdue(terms, now);
-        ended
+        let Some(accepted) = self.accept(reader, &newest, now)? else {
+            return Ok(false);
+        };
+        judge.renew();
+        let complete = self.read_on(reader, terms, &judge, round)?;
+        if complete {
+            // A log that hands out checkpoints and no entries shows no life.
+            let life = (accepted.grown || round.entries > 0).then_some(now);
+            self.state.grown = self.state.grown.max(life).max(accepted.life);
+        }
+        Ok(complete)
     }
 
-    /// Judges a checkpoint, and proves it consistent with the known one. Says whether entries can be compared with it.
+    /// Judges a checkpoint, and proves it consistent with the known one. `None`: entries cannot be compared with it.
     fn accept(
         &mut self,
         reader: &LogReader<'_>,
         newest: &SignedCheckpoint,
         now: Timestamp,
-    ) -> Result<bool, LogError> {
+    ) -> Result<Option<Accepted>, LogError> {
         let judged = self.log_only.verify(newest);
         let bad = judged.err().map(|e| of_log("checkpoint", &e));
         let is_bad = bad.is_some();
         self.condition(AlertKind::BadCheckpoint, bad, now);
         if is_bad {
-            return Ok(false);
+            return Ok(None);
         }
         let witnessed = self.policy.verify(newest);
-        if let Some(time) = witnessed
+        let life = witnessed
             .as_ref()
             .ok()
             .and_then(|v| v.witnessed())
-            .map(|w| w.time)
-        {
-            self.state.grown = self.state.grown.max(Some(time.min(now)));
-        }
+            .map(|w| w.time.min(now));
         self.condition(
             AlertKind::Witnesses,
             witnessed.err().map(|e| of_log("checkpoint", &e)),
@@ -157,11 +178,11 @@ impl Monitor {
                     ..finding
                 };
                 self.condition(AlertKind::Split, Some(finding), now);
-                return Ok(false);
+                return Ok(None);
             }
             Err(error) => {
                 self.condition(AlertKind::Unproven, Some(of_log("log", &error)), now);
-                return Ok(false);
+                return Ok(None);
             }
         }
         self.condition(AlertKind::Split, None, now);
@@ -170,27 +191,28 @@ impl Monitor {
             .as_ref()
             .is_none_or(|known| known.checkpoint().head().size < head.size);
         if grown {
-            self.state.grown = Some(now);
             self.state.checkpoint = Some(newest.to_string());
             self.known = Some(newest.clone());
             // Before any entry is compared with it: the next checkpoint must contain this one.
             self.save(FollowStep::Position)?;
         }
-        Ok(true)
+        Ok(Some(Accepted { life, grown }))
     }
 
-    /// Looks at the entries between the position and the known checkpoint, a stretch at a time.
+    /// Looks at the entries between the position and the known checkpoint, a stretch at a time, until there is something to deliver.
+    /// Says whether it looked at all.
     fn read_on(
         &mut self,
         reader: &LogReader<'_>,
         terms: &Terms,
         judge: &Judge<'_>,
         round: &mut Round,
-    ) -> Result<(), LogError> {
+    ) -> Result<bool, LogError> {
         let now = judge.now;
         let Some(head) = self.known.as_ref().map(|known| known.checkpoint().head()) else {
-            return Ok(());
+            return Ok(false);
         };
+        let before = self.waiting();
         loop {
             let seen = self
                 .state
@@ -201,16 +223,20 @@ impl Monitor {
             if next >= head.size {
                 break;
             }
+            if round.entries > 0 && (self.waiting() > before || judge.is_long()) {
+                round.unfinished = true;
+                return Ok(false);
+            }
             let end = head.size.min(next - next % STRETCH + STRETCH);
             let read = self.stretch(reader, head, (next, end), terms, judge, round);
-            match read {
-                Ok(()) => {}
+            let end = match read {
+                Ok(end) => end,
                 Err(error @ LogError::Transport(_)) => return Err(error),
                 Err(error) => {
                     self.condition(AlertKind::Unproven, Some(of_log("log", &error)), now);
-                    return Ok(());
+                    return Ok(false);
                 }
-            }
+            };
             for (identity, seen) in &mut self.state.namespaces {
                 if terms.namespaces.contains_key(identity) {
                     seen.next = seen.next.max(end);
@@ -219,11 +245,11 @@ impl Monitor {
             self.save(FollowStep::Position)?;
         }
         self.condition(AlertKind::Unproven, None, now);
-        Ok(())
+        Ok(true)
     }
 
-    /// The entries from `next` to `end`. All of them or none: a stretch that breaks off leaves the state as it
-    /// was.
+    /// The entries from `next` to `end`, or to where their files took long; says to where. A stretch that breaks off leaves the state
+    /// as it was.
     fn stretch(
         &mut self,
         reader: &LogReader<'_>,
@@ -232,7 +258,7 @@ impl Monitor {
         terms: &Terms,
         judge: &Judge<'_>,
         round: &mut Round,
-    ) -> Result<(), LogError> {
+    ) -> Result<u64, LogError> {
         // The first bundle may begin before; it is fetched whole.
         let bundles = new_bundles(next, end);
         let first = bundles.iter().map(|bundle| Node {
@@ -247,8 +273,8 @@ impl Monitor {
             .collect();
         let mut state: Option<State> = None;
         let mut findings: Vec<(Finding, Option<NamespaceName>)> = Vec::new();
-        let (mut entries, mut leaves) = (0, 0);
-        for bundle in bundles {
+        let (mut entries, mut leaves, mut reached) = (0, 0, end);
+        'stretch: for bundle in bundles {
             let bytes = reader.bundle(bundle)?;
             for (index, entry) in (bundle.start()..).zip(tiles.entries(bundle, &bytes)?) {
                 entries += u64::from(index >= next);
@@ -269,6 +295,7 @@ impl Monitor {
                     Ok(leaf) => {
                         let judged = judge.leaf(seen, index, &leaf);
                         judged.withheld.into_iter().for_each(|file| state.withhold(file));
+                        state.tidy(identity);
                         findings.extend(judged.findings.into_iter().map(|finding| (finding, name.clone())));
                     }
                     Err(error) => {
@@ -277,6 +304,10 @@ impl Monitor {
                             Finding::new(AlertKind::Unreadable, subject, "a leaf", error.to_string());
                         findings.push((finding, name));
                     }
+                }
+                if judge.is_long() {
+                    reached = index + 1;
+                    break 'stretch;
                 }
             }
         }
@@ -288,7 +319,7 @@ impl Monitor {
         }
         round.entries += entries;
         round.leaves += leaves;
-        Ok(())
+        Ok(reached)
     }
 
     /// Asks again for what was withheld, first for what it did not come to the last time.
@@ -324,6 +355,9 @@ impl Monitor {
         unasked.append(&mut still);
         self.state.withheld = unasked;
         named.into_iter().for_each(|file| self.state.withhold(file));
+        for identity in terms.namespaces.keys() {
+            self.state.tidy(*identity);
+        }
         self.look_again(terms);
     }
 
@@ -372,6 +406,24 @@ impl Monitor {
         for (finding, name) in findings {
             self.raise(finding, Some(name), now);
         }
+    }
+
+    /// Raises that entries are not looked at, for whatever reason.
+    fn unread(&mut self, complete: bool, failure: Option<&LogError>, terms: &Terms, now: Timestamp) {
+        if complete {
+            self.state.unread = None;
+        }
+        let since = (!complete).then(|| *self.state.unread.get_or_insert(now));
+        let long = since.filter(|since| now.duration_since(*since) >= terms.grace);
+        let finding = long.map(|since| {
+            let found = match failure {
+                Some(error) => error.to_string().chars().take(REASON).collect(),
+                None => "a checkpoint or entries that do not hold".to_owned(),
+            };
+            let expected = format!("every entry looked at, as was possible until {since}");
+            Finding::new(AlertKind::Unread, "log", expected, found)
+        });
+        self.condition(AlertKind::Unread, finding, now);
     }
 
     /// Raises that the log shows no sign of life: it neither grew nor was it cosigned.

@@ -11,6 +11,8 @@ use super::alert::{Alert, AlertKind};
 
 /// Versions whose digests are remembered; of older ones only that they were there.
 const RECENT: usize = 1024;
+/// Snapshots of a namespace whose contents are remembered at most, to compare withheld ones with.
+const NEIGHBOURS: usize = 32;
 
 /// `monitor.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +22,10 @@ pub(super) struct State {
     pub(super) v: u32,
     /// The largest checkpoint that was proven, as the log signed it.
     pub(super) checkpoint: Option<String>,
-    /// When the log was last seen to grow.
+    /// The log's last sign of life, it grew or was cosigned, of which every entry was read.
     pub(super) grown: Option<Timestamp>,
+    /// Since when there is no checkpoint, or entries that it holds cannot be looked at.
+    pub(super) unread: Option<Timestamp>,
     /// By identity.
     pub(super) namespaces: BTreeMap<Sha256Digest, Seen>,
     /// Files that the log names and nobody hands out.
@@ -40,6 +44,7 @@ impl Default for State {
             v: 1,
             checkpoint: None,
             grown: None,
+            unread: None,
             namespaces: BTreeMap::new(),
             withheld: Vec::new(),
             standing: BTreeSet::new(),
@@ -67,14 +72,35 @@ pub(super) struct Seen {
     pub(super) next: u64,
     pub(super) roots: Versions,
     pub(super) snapshots: Versions,
-    /// What the last snapshot named.
-    pub(super) roles: BTreeMap<String, Listed>,
+    /// What snapshots named, by their entries in the log: the newest, and those beside a withheld one, which it is compared with
+    /// when it comes.
+    pub(super) named: BTreeMap<u64, Named>,
     /// The registry's keys in the newest root that the authority made.
     pub(super) online_keys: Option<BTreeSet<String>>,
-    /// That root named other keys than the one before: versions may begin anew (TUF 5.3.11).
+    /// How often that root named other keys than the one before: versions may begin anew (TUF 5.3.11).
+    pub(super) restarts: u64,
+    /// No snapshot came behind the last of them yet.
     pub(super) restart: bool,
     /// Withheld files that are not asked for again, because too many are.
     pub(super) missed: u64,
+}
+
+/// What a snapshot named.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
+    /// The [`Seen::restarts`] before it.
+    pub(super) restarts: u64,
+    pub(super) roles: BTreeMap<String, Listed>,
+}
+
+/// The place of a snapshot in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Place {
+    pub(super) entry: u64,
+    /// The [`Seen::restarts`] before it.
+    pub(super) restarts: u64,
 }
 
 /// A file that a snapshot names.
@@ -114,6 +140,8 @@ pub(super) struct Withheld {
     pub(super) role: String,
     pub(super) version: u64,
     pub(super) sha256: Sha256Digest,
+    /// Where a snapshot stands in the log, so that it is compared with its neighbours when it comes.
+    pub(super) place: Option<Place>,
     pub(super) since: Timestamp,
     /// What the registry handed out instead, when it was last asked.
     pub(super) found: String,
@@ -132,11 +160,33 @@ impl State {
         if self.withheld.iter().any(is_same) {
             return;
         }
-        if self.withheld.len() < WITHHELD {
+        let seen = self.namespaces.get_mut(&file.namespace);
+        // Beside each gap stands what it is compared with, which is large.
+        let crowded = file.place.is_some() && seen.as_ref().is_some_and(|seen| seen.named.len() > NEIGHBOURS);
+        if self.withheld.len() < WITHHELD && !crowded {
             self.withheld.push(file);
-        } else if let Some(seen) = self.namespaces.get_mut(&file.namespace) {
+        } else if let Some(seen) = seen {
             seen.missed += 1;
         }
+    }
+
+    /// Forgets what snapshots named that no withheld one is compared with any more.
+    pub(super) fn tidy(&mut self, namespace: Sha256Digest) {
+        let gaps: Vec<u64> = self
+            .withheld
+            .iter()
+            .filter(|file| file.namespace == namespace)
+            .filter_map(|file| Some(file.place?.entry))
+            .collect();
+        let Some(seen) = self.namespaces.get_mut(&namespace) else {
+            return;
+        };
+        let mut keep: BTreeSet<u64> = seen.named.keys().next_back().copied().into_iter().collect();
+        for gap in gaps {
+            keep.extend(seen.named.range(..gap).next_back().map(|(entry, _)| *entry));
+            keep.extend(seen.named.range(gap..).next().map(|(entry, _)| *entry));
+        }
+        seen.named.retain(|entry, _| keep.contains(entry));
     }
 }
 
@@ -147,8 +197,9 @@ impl Seen {
             next: 0,
             roots: Versions::default(),
             snapshots: Versions::default(),
-            roles: BTreeMap::new(),
+            named: BTreeMap::new(),
             online_keys: None,
+            restarts: 0,
             restart: false,
             missed: 0,
         }
