@@ -92,10 +92,10 @@ or journal of everybody who signs for the namespace: other key holders, publishe
 will do, but must come before what they hold is published; no key is needed here.
 
 An alert is something that is in no journal; two bodies of one version; a version that went back; a file that the log names and the \
-registry withholds for longer than --grace; a log that shows two histories, shows no sign of life for longer than --max-age - the same \
-checkpoint again and again is none -, or misses the witnesses that --witness demands. Each is printed, and posted to the webhook as \
-JSON until that takes it (Idempotency-Key: the alert's id). With --once the exit code is 10 if there is any, or if one lasts on; with \
---every and --json each alert is one line.
+registry withholds, or entries of the log that cannot be looked at, for longer than --grace; a log that shows two histories, shows no \
+sign of life for longer than --max-age - the same checkpoint again and again is none -, or misses the witnesses that --witness demands. \
+Each is printed, and posted to the webhook as JSON until that takes it (Idempotency-Key: the alert's id). With --once the exit code is \
+10 if there is any, or if one lasts on; with --every and --json each alert is one line.
 
 Examples:
   assay monitor --authority ./authority --dir ./monitor --once
@@ -123,7 +123,7 @@ pub(crate) struct Monitor {
     /// Look again and again, so far apart
     #[arg(long, value_name = "TIME")]
     pub(crate) every: Option<SignedDuration>,
-    /// How long a file that the log names may be missing on the registry
+    /// How long a file that the log names may be missing on the registry, and the log's entries out of reach
     #[arg(long, value_name = "TIME", default_value = "10m")]
     pub(crate) grace: SignedDuration,
     /// How old the log's last sign of life may be: that it grew, or that the demanded witnesses cosigned. Give less where witnesses are
