@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from conftest import ALARM, REFUSED, STORE, Registry, assay, make_world, start, write_model
+from conftest import ALARM, DENIED, DONE, REFUSED, STORE, USAGE, Registry, assay, make_world, start, write_model
 
 
 @dataclass
@@ -231,3 +232,108 @@ def test_a_monitor_that_loops_is_killed_and_gone_on_with(witnessed, model):
     assert alert["kind"] == "not-made"
     looping.kill()
     looping.communicate()
+
+
+def stripped(answer):
+    """A check bundle or proof without its cosignatures: only the log's own line stays below the checkpoint."""
+
+    def strip(part):
+        head, note = part["proof"].split("\n\n", 1)
+        body, signatures = note.split("\n\n", 1)
+        own = [line for line in signatures.splitlines() if not line.startswith("\u2014 witness.example/")]
+        assert len(own) < len(signatures.splitlines()), "there was nothing to strip"
+        return part | {"proof": f"{head}\n\n{body}\n\n" + "\n".join(own) + "\n"}
+
+    return answer | {"log": strip(answer["log"])} if "log" in answer else strip(answer)
+
+
+def stripping(registry):
+    """A network between device and registry that takes the cosignatures out of every proof."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self):
+            try:
+                with urllib.request.urlopen(urllib.request.Request(registry.url + self.path), timeout=30) as answer:
+                    status, body = answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                status, body = error.code, error.read()
+            path = self.path.split("?")[0]
+            if status == 200 and path.endswith(("/check", "/log-proof")):
+                body = json.dumps(stripped(json.loads(body))).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Proxy)
+    Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def stage(verdict, name):
+    return next(stage for stage in verdict["stages"] if stage["stage"] == name)
+
+
+def demand(world, *options):
+    sign = ("--authority", world.authority, "--yes", "--json")
+    return assay("namespace", "log", world.namespace, *options, *sign, env=world.env)
+
+
+def test_devices_demand_the_witnesses_that_the_authority_named_and_no_fewer(witnessed, model):
+    world = witnessed
+    world.publish(model, "minilm@1.0.0").ok()
+    device = world.device()
+    before = device.check("minilm").ok().json["verdict"]
+    assert "not excluded" in json.dumps(stage(before, "log"))
+    # Every key is shown before it is signed, and nothing is signed unasked.
+    unasked = assay("namespace", "log", world.namespace, "--witness", world.witness.key, "--authority", world.authority, env=world.env)
+    assert unasked.code == DENIED and f"log: adds witness {world.witness.key}" in unasked.err
+    changed = demand(world, "--witness", world.witness.key).ok()
+    assert "log: witnesses that must have cosigned 0 of 0 -> 1 of 1" in changed.json["changes"]
+    assert demand(world).ok().json["log"]["threshold"] == 1
+    assert demand(world, "--witness", world.witness.key).code == REFUSED, "nothing would change"
+    cosigned(world, beyond=log_info(world.registry)["size"] - 1)
+    wait_for(lambda: device.check("minilm").code == DONE)
+    after = stage(device.check("minilm").ok().json["verdict"], "log")
+    assert "excluded by witness.example/w" in json.dumps(after)
+    # A network that strips the cosignatures gets a device to refuse.
+    proxy = stripping(world.registry)
+    other = world.root / "other"
+    url = f"http://127.0.0.1:{proxy.server_port}"
+    trust = ("--registry", url, "--fingerprint", world.fingerprint)
+    assay("trust", "add", world.namespace, *trust, env={"ASSAY_STORE": other}).ok()
+    refused = assay("check", f"{world.namespace}/minilm", "--json", env={"ASSAY_STORE": other}).refused()
+    assert "too-few-witnesses" in json.dumps(stage(refused.json["verdict"], "log"))
+    proxy.shutdown()
+    # One more witness, whom the registry does not ask: a majority is two, and one is too few.
+    stranger = Witness.make(world.root / "stranger", "witness.example/x")
+    more = demand(world, "--witness", world.witness.key, "--witness", stranger.key).ok()
+    assert stranger.key in more.err and "does not ask" in more.err
+    refused = wait_for(lambda: (r := device.check("minilm")).code == REFUSED and r)
+    assert "too-few-witnesses" in json.dumps(stage(refused.json["verdict"], "log"))
+    # One of the two will do.
+    demand(world, "--witness-threshold", "1").ok()
+    wait_for(lambda: device.check("minilm").code == DONE)
+    world.witness.stop()
+    world.registry.stop()
+
+
+def test_a_namespace_demands_witnesses_from_its_beginning(witnessed, model):
+    world = witnessed
+    authority = world.root / "authority-lab"
+    assay("keygen", authority).ok()
+    create = ("namespace", "create", "lab", "--authority", authority)
+    failed = assay(*create, "--log", "none", "--witness", world.witness.key, env=world.env)
+    assert failed.code == USAGE
+    created = assay(*create, "--witness", world.witness.key, "--json", env=world.env).ok()
+    assay("publish", model, "lab/minilm@1.0.0", "--authority", authority, env=world.env).ok()
+    store = {"ASSAY_STORE": world.root / "store"}
+    trust = ("--registry", world.registry.url, "--fingerprint", created.json["fingerprint"])
+    assay("trust", "add", "lab", *trust, env=store).ok()
+    passed = wait_for(lambda: (r := assay("check", "lab/minilm", "--json", env=store)).code == DONE and r)
+    assert "excluded by witness.example/w" in json.dumps(stage(passed.json["verdict"], "log"))
+    world.witness.stop()
+    world.registry.stop()

@@ -243,6 +243,7 @@ impl From<PublishError> for Failure {
                 (Exit::Denied, "not-delegated")
             }
             PublishError::SigstoreRoot(_) => (Exit::Failed, "sigstore-root"),
+            PublishError::LogPolicy(_) => (Exit::Usage, "bad-log"),
             PublishError::NoSigstoreRoot { .. } => (Exit::Usage, "sigstore-root"),
             PublishError::Metadata(_)
             | PublishError::Namespace(_)

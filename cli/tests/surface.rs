@@ -14,7 +14,7 @@ use std::process::Stdio;
 use support::{Ran, assay, run};
 
 /// Every command that does something, as one types it.
-const COMMANDS: [&[&str]; 59] = [
+const COMMANDS: [&[&str]; 60] = [
     &["keygen"],
     &["key"],
     &["key", "add"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 59] = [
     &["namespace", "import"],
     &["trust", "move"],
     &["namespace", "create"],
+    &["namespace", "log"],
     &["namespace", "join"],
     &["namespace", "show"],
     &["namespace", "list"],

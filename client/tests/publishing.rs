@@ -186,6 +186,8 @@ fn a_namespace_is_created_once() {
         other_signers: Vec::new(),
         sigstore_root: None,
         log: true,
+        witnesses: Vec::new(),
+        witness_threshold: None,
         visibility: assay_schema::api::Visibility::Public,
     };
     let taken = publisher.create_namespace(&terms, now());
@@ -216,6 +218,8 @@ fn a_creation_that_was_not_finished_goes_on_only_as_it_was_signed() {
         other_signers: others,
         sigstore_root: None,
         log: true,
+        witnesses: Vec::new(),
+        witness_threshold: None,
         visibility,
     };
     let lab = Signer {

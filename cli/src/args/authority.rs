@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use assay_client::publisher::KeyRole;
+use assay_log::VerifierKey;
 use assay_schema::{NamespaceName, ReleaseRef};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
-use super::change::NamespaceJoin;
+use super::change::{NamespaceJoin, SignArgs};
 use super::moving::{NamespaceExport, NamespaceImport};
 use super::shared::{AuthorityArgs, PageArgs, PassphraseArgs, RegistryArgs, TokenArgs, TokensArgs};
 
@@ -182,6 +183,8 @@ fn named<'t>(text: &'t str, form: &str) -> Result<(String, &'t str), String> {
 pub(crate) enum NamespaceCommand {
     /// Sign a namespace's first metadata and create it on a registry
     Create(NamespaceCreate),
+    /// Show or change the log that a namespace names, and the witnesses that it demands
+    Log(NamespaceLog),
     /// Let a folder of keys sign for a namespace that exists
     Join(NamespaceJoin),
     /// Write everything public of a namespace into a folder
@@ -204,7 +207,8 @@ Examples:
   assay namespace create acme --private --signer 'Acme model team'
   assay namespace create acme --signer-key 'Evaluation lab=./lab.pub' \\
     --sigstore-signer 'Release CI=https://token.actions.githubusercontent.com,https://github.com/acme/models/...' \\
-    --sigstore-root ./trusted_root.json")]
+    --sigstore-root ./trusted_root.json
+  assay namespace create acme --witness w1.example+1a2b3c4d+BA... --witness w2.example+5e6f7a8b+BB... --witness-threshold 1")]
 pub(crate) struct NamespaceCreate {
     /// The namespace's name
     pub(crate) namespace: NamespaceName,
@@ -226,10 +230,69 @@ pub(crate) struct NamespaceCreate {
     /// The transparency log that devices find every state of the namespace in: the registry's, if it offers one, or none
     #[arg(long, value_enum, default_value = "registry")]
     pub(crate) log: LogChoice,
+    /// The key of a witness whose cosignature devices demand: NAME+ID+KEY. Repeatable
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) witness: Vec<VerifierKey>,
+    /// How many of the witnesses must have cosigned [default: a majority]
+    #[arg(long, value_name = "K", requires = "witness", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) witness_threshold: Option<u32>,
     #[command(flatten)]
     pub(crate) authority: AuthorityArgs,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without options, shows what stands. Devices then refuse every state that is not in that log under a checkpoint which so many of these \
+witnesses cosigned: the registry has to ask them ([transparency] witnesses in its configuration) before the change is published. \
+Changes are shown before they are signed; where other key holders have to sign, too, they run `assay approve`.
+
+Examples:
+  assay namespace log acme
+  assay namespace log acme --witness w1.example+1a2b3c4d+BA... --witness w2.example+5e6f7a8b+BB... --witness-threshold 1
+  assay namespace log acme --log registry
+  assay namespace log acme --no-witnesses")]
+pub(crate) struct NamespaceLog {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    /// The log: its key, registry for the one that the registry offers, or none [default: as it stands]
+    #[arg(long, value_name = "VKEY|registry|none")]
+    pub(crate) log: Option<LogName>,
+    /// The key of a witness whose cosignature devices demand: NAME+ID+KEY. These replace the present ones. Repeatable
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) witness: Vec<VerifierKey>,
+    /// How many of the witnesses must have cosigned [default: a majority of new ones, else as it stands]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) witness_threshold: Option<u32>,
+    /// Demand no witnesses any more: a split view is then not excluded
+    #[arg(long, conflicts_with_all = ["witness", "witness_threshold"])]
+    pub(crate) no_witnesses: bool,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+/// A log by its key, or by where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LogName {
+    Registry,
+    None,
+    Key(Box<VerifierKey>),
+}
+
+impl FromStr for LogName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "registry" => Ok(Self::Registry),
+            "none" => Ok(Self::None),
+            key => key
+                .parse()
+                .map(|key| Self::Key(Box::new(key)))
+                .map_err(|e| format!("expected registry, none or a log's key: {e}")),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

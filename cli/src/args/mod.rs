@@ -14,7 +14,8 @@ use clap::{Parser, Subcommand};
 use crate::exit;
 
 pub(crate) use authority::{
-    KeyAdd, KeyCommand, KeyList, KeyType, Keygen, LogChoice, NamespaceCommand, NamespaceCreate, Publish,
+    KeyAdd, KeyCommand, KeyList, KeyType, Keygen, LogChoice, LogName, NamespaceCommand, NamespaceCreate,
+    NamespaceLog, Publish,
 };
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use change::{

@@ -11,6 +11,7 @@ mod log;
 mod monitor;
 mod moving;
 mod namespace;
+mod namespace_log;
 mod proposals;
 mod publish;
 mod pull;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::foreign::{public_key, text_file};
 use super::keygen::Thresholds;
-use super::moving;
+use super::{moving, namespace_log};
 use crate::args::{AuthorityArgs, LogChoice, NamespaceCommand, NamespaceCreate, NamespaceJoin};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -24,6 +24,7 @@ pub(super) fn run(context: &Context, command: &NamespaceCommand) -> Result<Answe
     match command {
         NamespaceCommand::Create(args) => create(context, args),
         NamespaceCommand::Join(args) => join(context, args),
+        NamespaceCommand::Log(args) => namespace_log::run(context, args),
         NamespaceCommand::Export(args) => moving::export(context, args),
         NamespaceCommand::Import(args) => moving::import(context, args),
         NamespaceCommand::Show(args) => {
@@ -122,6 +123,10 @@ fn join(context: &Context, args: &NamespaceJoin) -> Result<Answer, Failure> {
 }
 
 fn create(context: &Context, args: &NamespaceCreate) -> Result<Answer, Failure> {
+    if args.log == LogChoice::None && !args.witness.is_empty() {
+        let message = "--witness: expected a log for the witnesses to cosign, found --log none";
+        return Err(Failure::new(Exit::Usage, "usage", message));
+    }
     let folder = open_authority(&args.authority)?;
     let thresholds = Thresholds::read(folder.path())?;
     let passphrases = Passphrases::new(&args.authority.passphrase)?;
@@ -135,6 +140,8 @@ fn create(context: &Context, args: &NamespaceCreate) -> Result<Answer, Failure> 
         other_signers: other_signers(args)?,
         sigstore_root: args.sigstore_root.as_deref().map(text_file).transpose()?,
         log: args.log == LogChoice::Registry,
+        witnesses: args.witness.clone(),
+        witness_threshold: args.witness_threshold,
         visibility: if args.private {
             Visibility::Private
         } else {
@@ -142,7 +149,13 @@ fn create(context: &Context, args: &NamespaceCreate) -> Result<Answer, Failure> 
         },
     };
     let publisher = Publisher::new(folder, transport).ask_passphrase(move |path| passphrases.of(path));
-    let record = publisher.create_namespace(&terms, Timestamp::now())?;
+    let now = Timestamp::now();
+    let record = publisher.create_namespace(&terms, now)?;
+    if !args.witness.is_empty()
+        && let Some(trust) = publisher.log(now)?
+    {
+        namespace_log::warn_of_unasked(&publisher, &trust)?;
+    }
     let text = format!(
         "namespace {} on {}\nfingerprint {}\n\nGive devices the fingerprint by a way that the registry does not control:\n  \
          assay trust add {} --registry {} --fingerprint {}",

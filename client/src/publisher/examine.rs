@@ -67,7 +67,7 @@ impl Publisher {
                 }
             }
         }
-        let mut lines = Vec::new();
+        let mut lines = self.log_changes(record, &Targets::read(&base.targets)?, &top)?;
         let permitted = match releases.is_empty() {
             true => None,
             false => self.permitted(record, &top)?,
@@ -146,32 +146,39 @@ impl Publisher {
 
     /// Permitted signers, from the targets metadata; `None` if it names none.
     fn permitted(&self, record: &NamespaceRecord, top: &Targets) -> Result<Option<Permitted>, PublishError> {
-        let fetch = |path: &str| {
-            let Some(target) = top.target(path)? else {
-                return Ok(None);
-            };
-            if target.length > MAX_TRUST_TARGET {
-                let expected = format!("at most {MAX_TRUST_TARGET} bytes");
-                return Err(mismatch(format!("length of {path}"), expected, target.length));
-            }
-            let inline = target.note.inline.clone().map(String::into_bytes);
-            let bytes = match inline.filter(|bytes| crate::sha256(bytes) == target.sha256) {
-                Some(bytes) => Some(bytes),
-                None => refresh::blob(record, self.transport.as_ref(), &target.sha256, target.length)?,
-            };
-            bytes.map(Some).ok_or_else(|| PublishError::Missing {
-                what: path.to_owned(),
-            })
-        };
-        let Some(bytes) = fetch(signers::TARGET)? else {
+        let Some(bytes) = self.document(record, top, signers::TARGET)? else {
             return Ok(None);
         };
         let read = canonical::read::<Signers>(&bytes, MAX_TRUST_TARGET);
         let signers = read.map_err(|e| mismatch(signers::TARGET, "permitted signers", e))?;
         Ok(Some(Permitted {
             signers,
-            sigstore_root: fetch(signers::SIGSTORE_ROOT_TARGET)?,
+            sigstore_root: self.document(record, top, signers::SIGSTORE_ROOT_TARGET)?,
         }))
+    }
+
+    /// The bytes of a document under `trust/`, as targets metadata lists it; `None` if it does not.
+    pub(super) fn document(
+        &self,
+        record: &NamespaceRecord,
+        top: &Targets,
+        path: &str,
+    ) -> Result<Option<Vec<u8>>, PublishError> {
+        let Some(target) = top.target(path)? else {
+            return Ok(None);
+        };
+        if target.length > MAX_TRUST_TARGET {
+            let expected = format!("at most {MAX_TRUST_TARGET} bytes");
+            return Err(mismatch(format!("length of {path}"), expected, target.length));
+        }
+        let inline = target.note.inline.clone().map(String::into_bytes);
+        let bytes = match inline.filter(|bytes| crate::sha256(bytes) == target.sha256) {
+            Some(bytes) => Some(bytes),
+            None => refresh::blob(record, self.transport.as_ref(), &target.sha256, target.length)?,
+        };
+        bytes.map(Some).ok_or_else(|| PublishError::Missing {
+            what: path.to_owned(),
+        })
     }
 
     /// Who signed the model, judged as a device judges it.

@@ -13,6 +13,7 @@ mod grants;
 mod import;
 mod journal;
 mod namespace;
+mod namespace_log;
 mod plan;
 mod proposal;
 mod refresh;
@@ -31,6 +32,7 @@ use assay_authority::metadata::MetadataError;
 use assay_authority::namespace::NamespaceError;
 use assay_authority::oms::OmsError;
 use assay_authority::{KeyError, release as signing};
+use assay_log::policy::PolicyError;
 use assay_schema::{NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
 use assay_trust::TrustError;
 use assay_verifier::provenance::sigstore::SigstoreError;
@@ -43,6 +45,7 @@ pub use import::{Export, Standing};
 pub(crate) use journal::body as signed_body;
 pub use journal::{JournalEntry, read_journal};
 pub use namespace::NamespaceTerms;
+pub use namespace_log::{LogChange, NamedLog};
 pub use plan::Planned;
 pub use proposal::{Outcome, Proposal, Review};
 pub use release::{ProposedRelease, PublishedRelease, ReleaseTerms};
@@ -184,6 +187,9 @@ pub enum PublishError {
     /// A namespace cannot be made.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// A log or witnesses that no device could use.
+    #[error("trust/log.json: {0}")]
+    LogPolicy(#[from] PolicyError),
     /// The Sigstore trusted root that signers are to be judged by.
     #[error("the Sigstore trusted root: {0}")]
     SigstoreRoot(#[from] SigstoreError),

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use assay_authority::namespace::{NewNamespace, create_namespace, key_signer};
 use assay_authority::{RoleKeys, SigningKey};
+use assay_log::VerifierKey;
 use assay_schema::NamespaceName;
 use assay_schema::api::{CreateNamespace, OnlineKeys, Visibility};
-use assay_schema::log::{self, LogTrust};
+use assay_schema::log::LogTrust;
 use assay_schema::problem::ProblemKind;
 use assay_schema::signers::{Signer, SignerIdentity, Signers};
 use assay_schema::tuf::TufKey;
@@ -14,6 +15,8 @@ use assay_verifier::provenance::sigstore::TrustedRoot;
 use jiff::Timestamp;
 
 use super::authority::{KeyRole, NamespaceRecord};
+use super::namespace_log::{self, offered};
+use super::proposal::mismatch;
 use super::registry::Registry;
 use super::{PublishError, Publisher, folder_error, journal};
 
@@ -37,6 +40,10 @@ pub struct NamespaceTerms {
     /// Name the registry's transparency log, if it offers one: devices then demand that every state is in it. Its key is taken from
     /// the registry this once.
     pub log: bool,
+    /// The witnesses that devices demand of that log; none if empty.
+    pub witnesses: Vec<VerifierKey>,
+    /// How many of them must have cosigned; a majority where absent.
+    pub witness_threshold: Option<u32>,
     /// Who may read the namespace.
     pub visibility: Visibility,
 }
@@ -149,14 +156,14 @@ impl Publisher {
             source,
         };
         let online = registry.online_keys()?;
-        let offered = if terms.log { registry.log()? } else { None };
-        let log = offered.map(|log| LogTrust {
-            v: log::VERSION,
-            // While the log's key is being changed both sign; the next one still will when the present one no longer does.
-            log: log.next_key.unwrap_or(log.key),
-            witnesses: Vec::new(),
-            threshold: 0,
-        });
+        let offered = if terms.log { offered(registry)? } else { None };
+        if offered.is_none() && !terms.witnesses.is_empty() {
+            let expected = "one, as witnesses are demanded of it";
+            return Err(mismatch("log of the registry", expected, "none"));
+        }
+        let log = offered
+            .map(|log| namespace_log::trust(log, &terms.witnesses, terms.witness_threshold))
+            .transpose()?;
         let created = create_namespace(&NewNamespace {
             root: &RoleKeys::of(&root, terms.root_threshold).map_err(bad_key)?,
             root_signers: &root,
@@ -183,11 +190,22 @@ fn says(body: &CreateNamespace, terms: &NamespaceTerms) -> bool {
     let Some(Ok(signers)) = signers else {
         return false;
     };
-    let is_log = |text: &&String| serde_json::from_str::<LogTrust>(text).is_ok();
-    let (logs, others): (Vec<_>, Vec<_>) = body.blobs.iter().skip(1).partition(is_log);
+    let (mut logs, mut others) = (Vec::new(), Vec::new());
+    for text in body.blobs.iter().skip(1) {
+        match serde_json::from_str::<LogTrust>(text) {
+            Ok(trust) => logs.push(trust),
+            Err(_) => others.push(text),
+        }
+    }
+    let demands = |found: &LogTrust| {
+        let asked = namespace_log::trust(found.log.clone(), &terms.witnesses, terms.witness_threshold);
+        asked.is_ok_and(|asked| asked == *found)
+    };
     body.visibility == terms.visibility
         && others.first().copied() == terms.sigstore_root.as_ref()
         && (terms.log || logs.is_empty())
+        && (terms.witnesses.is_empty() || !logs.is_empty())
+        && logs.iter().all(demands)
         && signers.signers.first().is_some_and(|s| s.name == terms.signer)
         && signers.signers.ends_with(&terms.other_signers)
 }

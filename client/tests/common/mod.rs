@@ -63,6 +63,8 @@ impl World {
             other_signers: Vec::new(),
             sigstore_root: None,
             log: true,
+            witnesses: Vec::new(),
+            witness_threshold: None,
             visibility: Visibility::Public,
         };
         let record = Publisher::new(folder, registry.clone())
