@@ -18,6 +18,9 @@ use crate::steps::Step;
 /// Requests to one witness for one checkpoint: one with what the database says, one with what the witness says, one more where
 /// another registry asked it in between.
 const REQUESTS: usize = 3;
+/// How often in a row a witness may name a size that it cosigned and that no cosignature shows, before it is left alone for a while:
+/// another registry may be about to store the cosignature.
+const UNSHOWN: u32 = 3;
 
 /// What came of asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,19 @@ pub enum WitnessError {
         witness: String,
         /// What is published.
         expected: u64,
+        /// What the witness says.
+        found: u64,
+    },
+    /// The witness names a size that was published, and has shown nobody its cosignature.
+    #[error(
+        "witness {witness} says that it cosigned {found} entries of this log instead of the {size} that it was asked for, and no registry \
+         on this database has that cosignature; ask its operator whether another registry with a copy of the log's key asks it"
+    )]
+    Unshown {
+        /// Its name.
+        witness: String,
+        /// The size that was to be cosigned.
+        size: u64,
         /// What the witness says.
         found: u64,
     },
@@ -149,6 +165,7 @@ pub async fn ask(state: &AppState, witness: &Witness, size: u64) -> Result<Asked
                     .await?;
                 state.steps.done(Step::L5).map_err(LogError::from)?;
                 witness.has_cosigned(size);
+                witness.has_shown();
                 return Ok(Asked::Cosigned);
             }
             Answer::Conflict { size: found } if found <= size => old = found,
@@ -156,7 +173,21 @@ pub async fn ask(state: &AppState, witness: &Witness, size: u64) -> Result<Asked
                 let record = state.db.log_state().await?;
                 let published = record.map_or(0, |record| record.published);
                 if found <= published {
-                    return Ok(Asked::Passed);
+                    let last = state.db.last_cosigned(&witness.config.key).await?;
+                    if last.is_some_and(|last| last.size >= found) {
+                        witness.has_shown();
+                        return Ok(Asked::Passed);
+                    }
+                    // Anybody can name a size; only a cosignature shows it.
+                    witness.answered(false);
+                    return match witness.names_unshown() > UNSHOWN {
+                        false => Ok(Asked::Passed),
+                        true => Err(WitnessError::Unshown {
+                            witness: witness.config.key.name().to_string(),
+                            size,
+                            found,
+                        }),
+                    };
                 }
                 witness.answered(false);
                 return Err(WitnessError::Beyond {

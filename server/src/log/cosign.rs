@@ -117,8 +117,8 @@ pub async fn turn(state: &AppState, witness: &Witness) -> Result<bool, WitnessEr
 }
 
 /// At a start: refuses to go on where most witnesses have cosigned more than is published. Database and storage then come from one
-/// old backup, and nobody but the witnesses can tell. A size is not signed, so a minority is not believed; a witness that does not
-/// answer in time is no reason to stay away.
+/// old backup, and nobody but the witnesses can tell. A size is not signed, so neither a minority nor a single witness is believed; a
+/// witness that does not answer in time is no reason to stay away.
 ///
 /// # Errors
 /// [`LogError::WitnessedBeyond`].
@@ -135,7 +135,17 @@ pub async fn refuse_behind(state: &AppState, published: u64) -> Result<(), LogEr
     let Some(found) = beyond.iter().map(|(_, size)| *size).min() else {
         return Ok(());
     };
-    if beyond.len() * 2 <= all.len() {
+    // One stranger's unsigned word must not keep a registry down; the loops go on saying it.
+    if beyond.len() < 2 || beyond.len() * 2 <= all.len() {
+        for (witness, size) in &beyond {
+            tracing::error!(
+                witness,
+                cosigned = size,
+                published,
+                "a witness says that it cosigned more of the log than is published, and is not believed alone; if database and storage \
+                 were restored from a backup, stop the registry and restore newer ones"
+            );
+        }
         return Ok(());
     }
     let names: Vec<String> = beyond.into_iter().map(|(name, _)| name).collect();

@@ -50,6 +50,8 @@ struct Standing {
     prompt: bool,
     /// Since when an answer is awaited.
     asked: Option<Instant>,
+    /// How often in a row it named a size whose cosignature nobody has.
+    unshown: u32,
 }
 
 /// A lock's data are numbers: whatever a panicking holder left of them is as good as any.
@@ -68,6 +70,18 @@ impl Witness {
         let mut standing = lock(&self.standing);
         let in_time = standing.asked.take().is_none_or(|since| since.elapsed() < PROMPT);
         standing.prompt = useful && in_time;
+    }
+
+    /// It named a size that it says it cosigned, and no cosignature shows it: how often in a row.
+    pub(super) fn names_unshown(&self) -> u32 {
+        let mut standing = lock(&self.standing);
+        standing.unshown = standing.unshown.saturating_add(1);
+        standing.unshown
+    }
+
+    /// A cosignature shows what it says.
+    pub(super) fn has_shown(&self) {
+        lock(&self.standing).unshown = 0;
     }
 
     /// It has cosigned this size.
@@ -96,6 +110,7 @@ impl Witnessing {
             cosigned: 0,
             prompt: true,
             asked: None,
+            unshown: 0,
         };
         Self {
             keys: witnesses.iter().map(|witness| witness.key.clone()).collect(),

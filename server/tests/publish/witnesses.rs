@@ -12,7 +12,7 @@ use assay_schema::verdict::StageOutcome;
 use assay_schema::{CheckBundle, Stage};
 use assay_server::distribute::cache::BundleCache;
 use assay_server::log::LogError;
-use assay_server::log::ask::WitnessError;
+use assay_server::log::ask::{Asked, WitnessError, ask};
 use assay_server::log::cosign::turn;
 use assay_server::log::sequence::{integrate, prepare};
 use assay_server::steps::{Observer, Step, Steps, Stopped};
@@ -364,6 +364,46 @@ async fn refuses_to_start_behind_what_most_witnesses_cosigned() {
     assert_eq!((expected, found), (size + 5, size));
     for said in ["old backup", "a.example, b.example", "[transparency] witnesses"] {
         assert!(text.contains(said), "{text}");
+    }
+}
+
+#[actix_web::test]
+async fn a_single_witness_does_not_keep_a_registry_from_starting() {
+    let witness = Witness::start("a.example");
+    let registry = registry(&[&witness]).await;
+    let size = grow(&registry, "acme").await;
+    witness.behaves(Manner::Claims(size + 5));
+    prepare(&registry.state)
+        .await
+        .expect("of one witness, one would be most");
+    assert!(!witness.asked().is_empty(), "it was asked, and not believed");
+    assert!(looks(&registry, 0).await.unwrap_err().is_grave());
+}
+
+#[actix_web::test]
+async fn a_size_that_no_cosignature_shows_is_not_waited_for_and_ends_in_a_pause() {
+    let witness = Witness::start("a.example");
+    let registry = registry(&[&witness]).await;
+    let first = grow(&registry, "acme").await;
+    let second = grow(&registry, "other").await;
+    let (state, asked) = (&registry.state, &registry.state.witnessing.all()[0]);
+    witness.behaves(Manner::Claims(second));
+    // Another registry may be about to store what shows it; nobody waits for that.
+    for _ in 0..3 {
+        assert_eq!(ask(state, asked, first).await.unwrap(), Asked::Passed);
+        assert!(!state.witnessing.may_grow(first));
+    }
+    for _ in 0..2 {
+        let refused = ask(state, asked, first).await.unwrap_err();
+        assert!(matches!(refused, WitnessError::Unshown { .. }), "{refused}");
+        assert!(!refused.is_grave());
+    }
+    // With its cosignature it is another registry's turn, however often.
+    witness.behaves(Manner::Honest);
+    assert_eq!(ask(state, asked, second).await.unwrap(), Asked::Cosigned);
+    witness.behaves(Manner::Claims(second));
+    for _ in 0..5 {
+        assert_eq!(ask(state, asked, first).await.unwrap(), Asked::Passed);
     }
 }
 
