@@ -8,7 +8,7 @@
 
 mod support;
 
-use support::{Ran, World};
+use support::{Ran, Registry, World};
 
 const DONE: i32 = 0;
 const USAGE: i32 = 2;
@@ -250,4 +250,40 @@ fn the_owner_alone_changes_what_is_required() {
             "{ran:?}"
         );
     }
+}
+
+#[test]
+fn a_second_authority_moves_to_another_registry_with_what_it_endorsed() {
+    let two = Two::new();
+    two.require();
+    let endorse = [
+        "endorse",
+        "acme/minilm@1.0.0",
+        "--namespace",
+        "regulator",
+        "--yes",
+    ];
+    two.authority(&endorse).exits(DONE);
+    let export = two.other.at("export");
+    let exported = two.authority(&["namespace", "export", "regulator", &export, "--json"]);
+    // Nothing of it is a release of its own, and no file of the release is there.
+    let exported = exported.exits(DONE).json();
+    assert_eq!(exported["export"]["releases"], 0);
+    assert_eq!(exported["blobs"], 0);
+    let data = two.other.folder.path().join("new");
+    std::fs::create_dir(&data).unwrap();
+    let new = Registry::start(&data);
+    let at_new = [
+        ("ASSAY_REGISTRY", Some(new.url.as_str())),
+        ("ASSAY_TOKEN", Some(new.token.as_str())),
+        ("ASSAY_AUTHORITY", Some(two.regulator.as_str())),
+    ];
+    let import = ["namespace", "import", &export, "--yes", "--json"];
+    let moved = two.other.run_with(&at_new, &import).exits(DONE).json();
+    assert_eq!(moved["published"], true);
+    // Devices follow, and the word of the second authority counts as before.
+    two.device(&["trust", "move", "regulator", "--registry", &new.url])
+        .exits(DONE);
+    two.device(&["pull", "acme/minilm"]).exits(DONE);
+    two.device(&["check", "acme/minilm", "--static"]).exits(DONE);
 }

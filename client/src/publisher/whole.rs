@@ -40,9 +40,9 @@ pub(super) struct Whole {
     pub(super) snapshot_version: u64,
     /// Every target with the path under which a registry serves it.
     pub(super) target_files: Vec<(Target, String)>,
-    /// Every blob that a manifest names, each once.
+    /// Every blob that a manifest of its own names, each once.
     pub(super) blobs: BTreeSet<NamedBlob>,
-    /// How many releases.
+    /// How many releases of its own.
     pub(super) releases: usize,
 }
 
@@ -240,9 +240,12 @@ impl Walk<'_> {
                     });
                 }
                 if path.starts_with("models/") {
-                    releases += 1;
                     let manifest = ReleaseManifest::parse(&bytes)?;
-                    blobs.extend(named(&manifest));
+                    // Of another namespace's release only the manifest is here (TUF TAP 4); its files are where it was released.
+                    if manifest.namespace == self.pin.identity {
+                        releases += 1;
+                        blobs.extend(named(&manifest));
+                    }
                 }
                 keep(&served, &bytes)?;
                 files.push((target, served));

@@ -3,7 +3,9 @@
 //! Their bytes are stored, so that every TUF client can fetch the target; of the blobs that they name nothing is demanded. They have
 //! no row among the releases: no listing, search or check bundle takes them for the namespace's own.
 
-use assay_schema::{ReleaseManifest, VersionName};
+use std::collections::BTreeSet;
+
+use assay_schema::{ModelName, NamespaceName, ReleaseManifest, VersionName};
 
 use super::decide::{NewRelease, Sent};
 use super::error::PublishError;
@@ -63,6 +65,14 @@ fn check(present: &Present, new: &NewRelease, bytes: &str) -> Result<(), Publish
             manifest.namespace,
         ));
     }
+    placed(new, &manifest, bytes.len())
+}
+
+/// Whether a manifest is of the model, version, order and length under which it is listed.
+///
+/// # Errors
+/// It is not.
+pub fn placed(new: &NewRelease, manifest: &ReleaseManifest, length: usize) -> Result<(), PublishError> {
     let place = |model: &dyn ToString, version: &dyn ToString, order: &dyn ToString| {
         format!(
             "{}@{} order {}",
@@ -78,8 +88,8 @@ fn check(present: &Present, new: &NewRelease, bytes: &str) -> Result<(), Publish
     if found != expected || manifest.order.block() != new.role.block {
         return Err(field("place", &expected, found));
     }
-    if new.target.length != bytes.len() as u64 {
-        return Err(field("length", new.target.length, bytes.len()));
+    if new.target.length != length as u64 {
+        return Err(field("length", new.target.length, length));
     }
     Ok(())
 }
@@ -110,6 +120,24 @@ async fn one_kind(
         }
     }
     Ok(())
+}
+
+/// As [`part`] keeps it, where all that a namespace lists is there at once.
+///
+/// # Errors
+/// A model has releases of both kinds.
+pub fn apart(
+    namespace: &NamespaceName,
+    own: &BTreeSet<ModelName>,
+    endorsements: &[NewEndorsement],
+) -> Result<(), PublishError> {
+    match endorsements.iter().find(|e| own.contains(&e.listed.role.model)) {
+        Some(endorsed) => {
+            let expected = format!("a model of which {namespace} publishes no releases of its own");
+            Err(field("model", &expected, &endorsed.listed.role.model))
+        }
+        None => Ok(()),
+    }
 }
 
 fn field(what: &str, expected: impl ToString, found: impl ToString) -> PublishError {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_authority::metadata::FileMeta;
 use assay_schema::api::CreateNamespace;
 use assay_schema::limits::{MAX_MANIFEST, MAX_ROOT_ROTATIONS};
-use assay_schema::{ModelName, NamespaceName, Sha256Digest, Stage, Verdict, status};
+use assay_schema::{ModelName, NamespaceName, ReleaseManifest, Sha256Digest, Stage, Verdict, status};
 use assay_trust::Refreshed;
 use assay_verifier::TrustError;
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::candidate;
 use super::create::Created;
 use super::decide::{self, BadPublication, NewRelease, NewRole, ROOT, SignedBy, TARGETS};
+use super::endorse::{self, NewEndorsement};
 use super::error::PublishError;
 use super::first::{self, BadRoot};
 use super::judge::{self, Files, Held, Judged, Source, TopLevel};
@@ -68,7 +69,7 @@ pub async fn import(
     for (role, key) in [("snapshot", &own.snapshot), ("timestamp", &own.timestamp)] {
         first::online_key(&last, role, &[key])?;
     }
-    let releases = moving.releases().await?;
+    let (releases, endorsements) = moving.releases().await?;
 
     let seal = state.seal.key().map_err(OnlineError::Seal)?;
     let lifetimes = Lifetimes::from(&state.config.signing);
@@ -78,7 +79,7 @@ pub async fn import(
         (role.name.as_str(), meta)
     });
     let online = signer.first(files, now)?;
-    moving.judge(&online, now).await?;
+    moving.judge(&online, &endorsements, now).await?;
 
     trust::put(state, &moving.blobs).await?;
     let roles = moving.files().map(|role| {
@@ -217,17 +218,24 @@ impl Moving<'_> {
         Ok(listed)
     }
 
-    /// Every release that the roles list, with all its blobs: as if it had been a candidate here.
-    async fn releases(&self) -> Result<Vec<NewCandidate>, PublishError> {
+    /// Every release that the roles list, with all its blobs: as if it had been a candidate here. Of another namespace's release,
+    /// which the roles list too, the manifest is all that is demanded.
+    async fn releases(&self) -> Result<(Vec<NewCandidate>, Vec<NewEndorsement>), PublishError> {
         let (state, name) = (self.state, self.name);
         let mut counters: BTreeSet<(ModelName, u64)> = BTreeSet::new();
-        let (mut found, mut missing) = (Vec::new(), BTreeSet::new());
+        let (mut found, mut endorsements, mut missing) = (Vec::new(), Vec::new(), BTreeSet::new());
         for listed in self.listed()? {
             let digest = listed.target.sha256;
             let Some(bytes) = state.small_blob(name, &digest, MAX_MANIFEST).await? else {
                 missing.insert(digest);
                 continue;
             };
+            let manifest = ReleaseManifest::parse(&bytes)?;
+            if manifest.namespace != self.identity {
+                endorse::placed(&listed, &manifest, bytes.len())?;
+                endorsements.push(NewEndorsement { listed });
+                continue;
+            }
             let new = candidate::examine(
                 state,
                 name,
@@ -251,8 +259,10 @@ impl Moving<'_> {
             }
             found.push(new);
         }
+        let own = found.iter().map(|new| new.model.clone()).collect();
+        endorse::apart(name, &own, &endorsements)?;
         if missing.is_empty() {
-            return Ok(found);
+            return Ok((found, endorsements));
         }
         Err(PublishError::BlobsMissing {
             what: "the releases".to_owned(),
@@ -261,7 +271,12 @@ impl Moving<'_> {
     }
 
     /// The device's own verifier, from the first root on: every root, role and release.
-    async fn judge(&self, online: &OnlineFiles, now: Timestamp) -> Result<(), PublishError> {
+    async fn judge(
+        &self,
+        online: &OnlineFiles,
+        endorsements: &[NewEndorsement],
+        now: Timestamp,
+    ) -> Result<(), PublishError> {
         let first = self
             .roots
             .first()
@@ -298,15 +313,21 @@ impl Moving<'_> {
                 continue;
             };
             let at = at(role);
-            match at == now {
-                true => judge::role(&refreshed, model_role, &role.bytes)?,
-                false => judge::role(&held.walk(top, at)?, model_role, &role.bytes)?,
+            let refreshed = match at == now {
+                true => refreshed.clone(),
+                false => held.walk(top, at)?,
+            };
+            judge::role(&refreshed, model_role, &role.bytes)?;
+            for new in endorsements.iter().filter(|e| e.listed.role == *model_role) {
+                let (version, manifest) = (new.version(), new.target().sha256);
+                judge::endorsement(&refreshed, model_role, &role.bytes, version, manifest)?;
             }
             valid.insert(role.name.clone(), at);
         }
         // The status may have expired, too; the release itself is judged while it held.
         let status = self.roles.iter().find(|r| r.role == SignedBy::Status).map(at);
-        for release in self.listed()? {
+        let endorsed = |release: &NewRelease| endorsements.iter().any(|e| e.listed == *release);
+        for release in self.listed()?.into_iter().filter(|release| !endorsed(release)) {
             // Signatures cost milliseconds each; other requests of this thread have their turn in between.
             tokio::task::yield_now().await;
             let at = valid.get(&release.role.name()).copied().unwrap_or(now);
