@@ -15,11 +15,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use assay_authority::proposal as signing;
+use assay_authority::{KeyKind, SigningKey};
 use assay_client::publisher::{
-    AuthorityFolder, Grant, KeyRole, Outcome, Proposal, PublishError, PublishedRelease, Publisher,
-    ReleaseTerms, public_key,
+    AuthorityFolder, Grant, KeyRole, LogChange, NamedLog, Outcome, Proposal, PublishError, PublishedRelease,
+    Publisher, ReleaseTerms, public_key,
 };
 use assay_client::transport::{Body, Fetched, Reply, Request, Traffic, Transport, TransportError};
+use assay_log::VerifierKey;
+use assay_log::note::{KeyName, NoteError};
 use assay_schema::Sha256Digest;
 use assay_schema::api::{Page, Publication};
 use assay_schema::problem::{Problem, ProblemKind};
@@ -29,6 +32,7 @@ use assay_schema::proposal::{
 use common::{MemoryRegistry, World, now, pull};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 type Doctor = Box<dyn Fn(&mut Publication) + Send + Sync>;
 
@@ -649,4 +653,66 @@ fn keys_thresholds_and_delegations_are_shown_as_they_would_become() {
             "{at}: {refused:?}"
         );
     }
+}
+
+/// A new verifier key: of a log, or of a witness.
+fn verifier_key(name: &str, make: fn(KeyName, &[u8; 32]) -> Result<VerifierKey, NoteError>) -> VerifierKey {
+    let key = SigningKey::generate(KeyKind::Ed25519).unwrap();
+    let public = key.public_key().ed25519_bytes().unwrap();
+    make(KeyName::new(name).unwrap(), &public).unwrap()
+}
+
+#[test]
+fn a_log_and_its_witnesses_are_shown_key_by_key_and_one_that_no_device_could_use_is_refused() {
+    let two = Two::new();
+    let first = two.publisher("authority");
+    let log = verifier_key("log.example", VerifierKey::log);
+    let witnesses = ["w1.example", "w2.example", "w3.example"].map(|w| verifier_key(w, VerifierKey::witness));
+    let change = LogChange {
+        log: NamedLog::Key(Box::new(log.clone())),
+        witnesses: Some(witnesses.to_vec()),
+        threshold: None,
+    };
+    let honest = first.propose_log(&change, now()).unwrap();
+    let review = first.review(honest.clone(), None, now()).unwrap();
+    let shown = review.changes().join("\n");
+    let keys = witnesses.iter().map(|key| format!("log: adds witness {key}"));
+    for said in keys.chain([format!("-> {log}"), "-> 2 of 3".to_owned()]) {
+        assert!(shown.contains(&said), "{said}: {shown}");
+    }
+    let mut file = serde_json::to_value(&honest).unwrap();
+    let text = file["publication"]["roles"]["targets"]["metadata"]
+        .as_str()
+        .unwrap();
+    let metadata: Value = serde_json::from_str(text).unwrap();
+    let trust = metadata["signed"]["targets"]["trust/log.json"]["custom"]["x-assay"]["inline"].as_str();
+    let trust: Value = serde_json::from_str(trust.unwrap()).unwrap();
+    let (own, w1) = (json!([log.to_string()]), witnesses[0].to_string());
+    for (field, bad) in [
+        ("threshold", json!(4)),
+        ("log", json!("nobody")),
+        ("log", json!(w1)),
+        ("witnesses", own),
+        ("witnesses", json!([w1, w1])),
+        ("v", json!(2)),
+    ] {
+        let mut trust = trust.clone();
+        trust[field] = bad.clone();
+        let (trust, mut value) = (trust.to_string(), metadata.clone());
+        let target = &mut value["signed"]["targets"]["trust/log.json"];
+        target["length"] = json!(trust.len());
+        target["hashes"]["sha256"] = json!(Sha256Digest::new(Sha256::digest(trust.as_bytes()).into()));
+        target["custom"]["x-assay"]["inline"] = json!(trust);
+        file["publication"]["roles"]["targets"]["metadata"] = value.to_string().into();
+        let proposal: Proposal = serde_json::from_value(file.clone()).unwrap();
+        let refused = first.review(proposal, None, now());
+        assert!(
+            matches!(refused, Err(PublishError::LogPolicy(_))),
+            "{field} {bad}: {refused:?}"
+        );
+    }
+    assert!(matches!(first.collect(review, now()), Ok(Outcome::Published(_))));
+    assert_eq!(first.log(now()).unwrap().unwrap().threshold, 2);
+    let again = first.propose_log(&change, now());
+    assert!(matches!(again, Err(PublishError::Proposal { .. })), "{again:?}");
 }
