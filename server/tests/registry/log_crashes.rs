@@ -296,16 +296,18 @@ async fn refuses_to_start_on_an_old_backup_and_says_what_to_do() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
     let (data, backup) = (folder.path().join("data"), folder.path().join("backup"));
-    let witness = Witness::start("a.example");
-    let configuration = configuration(&[&witness]);
+    // Two: a size is not signed, and one witness alone is not believed.
+    let witnesses = [Witness::start("a.example"), Witness::start("b.example")];
+    let configuration = configuration(&[&witnesses[0], &witnesses[1]]);
     let grow = async |name: &str, size: u64| {
         let process = Process::start(folder.path(), &configuration);
-        witness.follows(&log_info(process.url()).await.key);
+        let key = log_info(process.url()).await.key;
+        witnesses.iter().for_each(|witness| witness.follows(&key));
         let db = Database::connect(&sqlite(folder.path())).await.unwrap();
         logged_namespace(&db, name).await;
         published(&db, size).await;
         eventually("it is cosigned", async || {
-            db.cosignatures(size, 1).await.unwrap().len() == 1
+            db.cosignatures(size, 2).await.unwrap().len() == 2
         })
         .await;
         db.close().await.unwrap();
@@ -326,18 +328,22 @@ async fn refuses_to_start_on_an_old_backup_and_says_what_to_do() {
         said.contains("old backup") && said.contains("a checkpoint over 4"),
         "{said}"
     );
-    // Database and storage together: only the witness knows better.
+    // Database and storage together: only the witnesses know better.
     copy(&backup, &data);
     let said = Process::refused(folder.path(), &configuration);
     assert!(
         said.contains("old backup") && said.contains("a.example"),
         "{said}"
     );
-    // A witness that is down keeps no registry from starting.
-    witness.behaves(Manner::Refuses(503));
+    // Witnesses that are down keep no registry from starting.
+    witnesses
+        .iter()
+        .for_each(|witness| witness.behaves(Manner::Refuses(503)));
     drop(Process::start(folder.path(), &configuration));
     // The newer backup goes on.
-    witness.behaves(Manner::Honest);
+    witnesses
+        .iter()
+        .for_each(|witness| witness.behaves(Manner::Honest));
     copy(&newest, &data);
     grow("third", 6).await;
 }
