@@ -378,7 +378,7 @@ def log(world):
         began = time.perf_counter()
         world.assay("publish", folder, f"bench/soon@1.0.{n}")
         seen = json.loads(world.assay("check", "bench/soon", "--require", "log", "--json", store=store)[1])
-        assert seen["release"]["version"] == f"1.0.{n}", seen
+        assert seen["release"].endswith(f"soon@1.0.{n}"), seen
         slowest = max(slowest, time.perf_counter() - began)
     row("publish (1 MiB) to a device's permit with proof, slowest of 5", f"{slowest:.2f} s", "", "< 2 s", slowest < 2)
 
