@@ -37,7 +37,7 @@ pub async fn find_or_make(state: &AppState) -> Result<LogRecord, LogError> {
         // Two registries whose operators chose no name must still not share one.
         None => format!(
             "assay-log/{}",
-            sha256(&raw(&secret)?)
+            sha256(&secret.public_key().ed25519_bytes()?)
                 .to_hex()
                 .chars()
                 .take(32)
@@ -54,15 +54,9 @@ pub(super) fn seal(
     origin: &str,
     secret: &SigningKey,
 ) -> Result<(VerifierKey, Vec<u8>), LogError> {
-    let public = VerifierKey::log(KeyName::new(origin)?, &raw(secret)?)?;
+    let public = VerifierKey::log(KeyName::new(origin)?, &secret.public_key().ed25519_bytes()?)?;
     let sealed = state.seal.key()?.seal_log(secret.to_pem()?.as_bytes())?;
     Ok((public, sealed))
-}
-
-fn raw(key: &SigningKey) -> Result<[u8; 32], LogError> {
-    let hex = key.tuf_key()?.keyval.public;
-    let bytes = hex::decode(&hex).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or(LogError::NoKey { found: hex })
 }
 
 /// The log's verifier key.

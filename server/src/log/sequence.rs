@@ -4,9 +4,6 @@
 //! of every tile follow from the database, and whoever goes on after a crash - this process, its successor, another registry on
 //! the same database - writes the same ones. `finish` is that way, and the only one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use assay_log::merkle::TreeHead;
 use assay_log::policy::LogPolicy;
 use assay_log::tile::{Edge, Tile, edge_tiles, encode_entries, new_bundles};
@@ -20,7 +17,7 @@ use crate::persistence::{DatabaseError, LogRecord};
 use crate::state::AppState;
 use crate::steps::Step;
 
-/// After failures, 2^n - 1 rounds pass before the next try, n being their number but at most this.
+/// The pause between rounds is doubled with every failure in a row, so often at most.
 const LONGEST_REST: u32 = 6;
 
 /// Entries of one batch; more go on in the next, at once.
@@ -106,42 +103,36 @@ async fn published(
     Ok(judged?.head())
 }
 
-/// Integrates periodically, until the registry stops.
+/// Integrates periodically, until the registry stops. What waited at the start was integrated before anything was served.
 pub fn start(state: &AppState) -> tokio::task::JoinHandle<()> {
     let period = std::time::Duration::from_millis(state.config.transparency.batch_millis);
     let owned = state.clone();
-    let mut first = true;
-    let failures = Arc::new(AtomicU32::new(0));
-    let mut rest = 0;
-    state.tasks.every(period, move || {
-        let (state, failures) = (owned.clone(), Arc::clone(&failures));
-        // What waited at the start was integrated before anything was served.
-        let due = !std::mem::take(&mut first) && rest == 0;
-        rest = match rest {
-            0 => (1_u32 << failures.load(Ordering::Relaxed).min(LONGEST_REST)) - 1,
-            rest => rest - 1,
-        };
-        async move {
-            while due && !state.tasks.stopping() {
-                match integrate(&state).await {
-                    Ok(more) => {
-                        failures.store(0, Ordering::Relaxed);
-                        if !more {
-                            break;
-                        }
-                    }
-                    Err(error) => {
-                        let failures = failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-                        // The same trouble is told ever more seldom.
-                        if failures.is_power_of_two() {
-                            tracing::error!(%error, failures, "the log does not grow; a later round tries again");
-                        }
-                        break;
+    state.tasks.spawn(async move {
+        let mut failures = 0_u32;
+        loop {
+            let pause = period.saturating_mul(1 << failures.min(LONGEST_REST));
+            tokio::select! {
+                () = owned.tasks.stopped() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            match drain(&owned).await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    // The same trouble is told ever more seldom.
+                    if failures.is_power_of_two() {
+                        tracing::error!(%error, failures, "the log does not grow; a later round tries again");
                     }
                 }
             }
         }
     })
+}
+
+/// Integrates batch after batch, until nothing waits or the registry stops.
+async fn drain(state: &AppState) -> Result<(), LogError> {
+    while !state.tasks.stopping() && integrate(state).await? {}
+    Ok(())
 }
 
 /// Finishes what is committed, then gives a batch of pending entries their places and finishes that. Says whether more may wait.
