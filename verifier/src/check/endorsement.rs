@@ -18,7 +18,6 @@ use super::status::restricted;
 use super::{CheckStep, Checked, Context, Goal};
 use crate::approved::Approved;
 use crate::consensus::{Consensus, Endorsement, Known, Said, judge};
-use crate::prefetch::{Prefetch, Used};
 use crate::report::{Reports, refusal};
 use crate::request::{CachedBundle, CheckRequest, Route, Want};
 
@@ -164,24 +163,7 @@ impl Gathering {
             require,
             consensus: Consensus::none(),
         };
-        let ctx = Context {
-            pin,
-            request,
-            now: state.judged(now),
-            clock: now,
-            as_of: None,
-            more_roots: false,
-            reports,
-            kept: None,
-            prefetch: Prefetch::default(),
-            used: Used::default(),
-            etag: None,
-            rests_on_kept: false,
-            status: None,
-            persisted: state.clone(),
-            goal: Goal::Endorsement(self),
-            keys: BTreeSet::new(),
-        };
+        let ctx = Context::new(pin, &state, request, now, reports, Goal::Endorsement(self));
         ctx.begin(state)
     }
 

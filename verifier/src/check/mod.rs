@@ -190,26 +190,8 @@ pub fn check(pin: &Pin, state: DeviceState, request: CheckRequest, now: Timestam
             "the identity was taken from the registry itself",
         );
     }
-    let clock = now;
-    let now = state.judged(clock);
-    let ctx = Context {
-        pin: pin.clone(),
-        request,
-        now,
-        clock,
-        as_of: None,
-        more_roots: false,
-        reports,
-        kept: None,
-        prefetch: Prefetch::default(),
-        used: Used::default(),
-        etag: None,
-        rests_on_kept: false,
-        status: None,
-        persisted: state.clone(),
-        goal: Goal::Release,
-        keys: BTreeSet::new(),
-    };
+    let ctx = Context::new(pin.clone(), &state, request, now, reports, Goal::Release);
+    let now = ctx.now;
     if now.as_second() < limits::EARLIEST_CREDIBLE_TIME {
         let earliest = Timestamp::from_second(limits::EARLIEST_CREDIBLE_TIME).unwrap_or(Timestamp::MAX);
         let wrong = refusal(
@@ -225,6 +207,35 @@ pub fn check(pin: &Pin, state: DeviceState, request: CheckRequest, now: Timestam
 }
 
 impl Context {
+    /// A check of what a namespace says, from this state, when the device's clock says `clock`.
+    fn new(
+        pin: Pin,
+        state: &DeviceState,
+        request: CheckRequest,
+        clock: Timestamp,
+        reports: Reports,
+        goal: Goal,
+    ) -> Self {
+        Self {
+            pin,
+            request,
+            now: state.judged(clock),
+            clock,
+            as_of: None,
+            more_roots: false,
+            reports,
+            kept: None,
+            prefetch: Prefetch::default(),
+            used: Used::default(),
+            etag: None,
+            rests_on_kept: false,
+            status: None,
+            persisted: state.clone(),
+            goal,
+            keys: BTreeSet::new(),
+        }
+    }
+
     fn begin(mut self, state: DeviceState) -> CheckStep {
         if let Some(floor) = state.time_floor {
             self.reports.evidence(Stage::Freshness, "time_floor", floor);
