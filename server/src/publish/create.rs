@@ -143,20 +143,38 @@ pub async fn create(
         blobs: blobs.iter().map(trust::TrustBlob::row).collect(),
         releases: Vec::new(),
     };
-    // P3
+    match commit(state, name, new).await? {
+        Outcome::Made(created) => Ok(created),
+        Outcome::Taken(record) => same_again(state, record, &request).await,
+    }
+}
+
+/// What came of a namespace's creation.
+pub(super) enum Outcome {
+    Made(Created),
+    /// Another creation came first.
+    Taken(NamespaceRecord),
+}
+
+/// P3 of a namespace that does not exist.
+pub(super) async fn commit(
+    state: &AppState,
+    name: &NamespaceName,
+    new: NewNamespace,
+) -> Result<Outcome, PublishError> {
     let record = match state.db.create_namespace(new).await {
         Err(DatabaseError::Exists { .. }) => {
             let found = state.db.namespace(name).await?;
             let record = found.ok_or_else(|| PublishError::NoNamespace(name.clone()))?;
-            return same_again(state, record, &request).await;
+            return Ok(Outcome::Taken(record));
         }
         made => made?,
     };
     state.steps.done(Step::P3)?;
-    Ok(Created {
+    Ok(Outcome::Made(Created {
         info: state.db.namespace_info(record).await?,
         new: true,
-    })
+    }))
 }
 
 /// The same first root and targets again: the namespace as it stands now. Anything else: the name is taken.

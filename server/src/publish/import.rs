@@ -12,7 +12,7 @@ use assay_verifier::TrustError;
 use jiff::{SignedDuration, Timestamp};
 
 use super::candidate;
-use super::create::Created;
+use super::create::{Created, Outcome, commit};
 use super::decide::{self, BadPublication, NewRelease, NewRole, ROOT, SignedBy, TARGETS};
 use super::endorse::{self, NewEndorsement};
 use super::error::PublishError;
@@ -23,7 +23,6 @@ use super::trust::{self, TrustBlob};
 use crate::metadata::{RootFile, sha256, utf8, version_and_expiry};
 use crate::persistence::{DatabaseError, NamespaceRecord, NewCandidate, NewMetadata, NewNamespace};
 use crate::state::AppState;
-use crate::steps::Step;
 
 /// What was sent, read.
 struct Moving<'a> {
@@ -106,24 +105,15 @@ pub async fn import(
             .map(|new| NewCandidate { created: now, ..new })
             .collect(),
     };
-    // P3
-    let record = match state.db.create_namespace(new).await {
-        Err(DatabaseError::Exists { .. }) => {
-            let found = state.db.namespace(name).await?;
-            let record = found.ok_or_else(|| PublishError::NoNamespace(name.clone()))?;
-            return same_again(state, record, &request).await;
-        }
-        Err(DatabaseError::BlobsMissing { missing }) => {
+    match commit(state, name, new).await {
+        Ok(Outcome::Made(created)) => Ok(created),
+        Ok(Outcome::Taken(record)) => same_again(state, record, &request).await,
+        Err(PublishError::Database(DatabaseError::BlobsMissing { missing })) => {
             let what = "the releases".to_owned();
-            return Err(PublishError::BlobsMissing { what, missing });
+            Err(PublishError::BlobsMissing { what, missing })
         }
-        made => made?,
-    };
-    state.steps.done(Step::P3)?;
-    Ok(Created {
-        info: state.db.namespace_info(record).await?,
-        new: true,
-    })
+        Err(error) => Err(error),
+    }
 }
 
 /// The same files again, be they current or replaced since: nothing is to do. Anything else: the name is taken.
