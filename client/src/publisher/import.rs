@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_authority::metadata::{RoleKeys, Root, Target, Targets, TopRole, default_expiry};
+use assay_authority::metadata::{Target, Targets};
 use assay_authority::namespace::trust_target;
 use assay_schema::api::{CreateNamespace, NamespaceInfo, Publication, Published, RoleState, Visibility};
 use assay_schema::limits::{MAX_ROOT, MAX_TRUST_TARGET};
@@ -13,11 +13,9 @@ use assay_schema::log::{self, LogTrust};
 use assay_schema::{FilePath, Sha256Digest, canonical};
 use jiff::Timestamp;
 
-use super::authority::{KeyRole, NamespaceRecord};
+use super::authority::NamespaceRecord;
 use super::export::{ExportRecord, RECORD, read_record};
-use super::namespace::refs;
 use super::proposal::{Proposal, mismatch};
-use super::refresh;
 use super::registry::Registry;
 use super::upload::{Source, Upload, upload_all};
 use super::whole::{self, Whole};
@@ -302,39 +300,16 @@ impl Publisher {
     /// # Errors
     /// The export does not verify, or the new registry offers no log where one is demanded.
     pub fn propose_move(&self, log: bool, now: Timestamp) -> Result<Proposal, PublishError> {
-        let record = self.folder.namespace()?;
-        let base = self.base(&record, None, now)?;
-        let (old, mut top) = (Root::read(&base.root)?, Targets::read(&base.targets)?);
-        let versions = BTreeMap::from([
-            ("root".to_owned(), old.version()? + 1),
-            ("targets".to_owned(), top.version()? + 1),
-        ]);
-        let at = self.folder.signing_time(record.identity, &versions, now)?;
+        let mut next = self.succession(now)?;
         let registry = Registry {
             transport: self.transport.as_ref(),
-            namespace: &record.name,
+            namespace: &next.record.name,
         };
         let online = registry.online_keys()?;
-        let mut new = old.clone();
-        new.set_role(TopRole::Snapshot, &RoleKeys::single(online.snapshot))?;
-        new.set_role(TopRole::Timestamp, &RoleKeys::single(online.timestamp))?;
-        new.advance(default_expiry("root", at)?)?;
-        let mut roles = BTreeMap::new();
-        let parent = Some(refresh::digest(&base.root));
-        roles.insert("root".to_owned(), new.sign(&[], Some(&old))?.publish(parent)?);
-
-        let listed = new.role(TopRole::Targets)?;
-        let at_hand = self.folder.keys_at_hand(KeyRole::Targets, &*self.passphrase)?;
-        let enough = listed
-            .held(&refs(&at_hand))
-            .is_ok_and(|held| held.len() as u64 >= listed.threshold);
-        let other_log = self.move_log(registry, &record, &mut top, log)?;
-        if other_log || top.expires()? <= now || enough {
-            top.advance(default_expiry("targets", at)?)?;
-            let parent = Some(refresh::digest(&base.targets));
-            roles.insert("targets".to_owned(), top.sign(&[], None)?.publish(parent)?);
-        }
-        Ok(Proposal::new(&record, roles, at))
+        let other_log = self.move_log(registry, &next.record, &mut next.top, log)?;
+        next.online(online)?;
+        let with_targets = other_log || next.top.expires()? <= now || self.signs_targets_under(&next.new)?;
+        next.propose(with_targets)
     }
 
     /// Names the new registry's log where the namespace names one.

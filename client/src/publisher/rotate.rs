@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use assay_authority::PublicKey;
 use assay_authority::metadata::{RoleKeys, Root, Targets, TopRole, default_expiry};
 use assay_authority::public::key_id;
+use assay_schema::api::OnlineKeys;
 use jiff::Timestamp;
 
-use super::authority::KeyRole;
+use super::authority::{KeyRole, NamespaceRecord};
 use super::namespace::refs;
 use super::proposal::{Proposal, mismatch};
-use super::refresh;
+use super::refresh::{self, Current};
 use super::registry::Registry;
 use super::{PublishError, Publisher};
 
@@ -87,24 +88,15 @@ impl Publisher {
     /// Nothing would change, a key to remove is not there, a threshold cannot be met, a key would serve two roles, or the present
     /// metadata does not verify.
     pub fn propose_root(&self, change: &RootChange, now: Timestamp) -> Result<Proposal, PublishError> {
-        let record = self.folder.namespace()?;
-        let base = self.base(&record, None, now)?;
-        let (old, mut top) = (Root::read(&base.root)?, Targets::read(&base.targets)?);
-        let versions = BTreeMap::from([
-            ("root".to_owned(), old.version()? + 1),
-            ("targets".to_owned(), top.version()? + 1),
-        ]);
-        let at = self.folder.signing_time(record.identity, &versions, now)?;
-
-        let mut new = old.clone();
+        let mut next = self.succession(now)?;
         let mut unused = change.remove.clone();
         let edited = [
             (TopRole::Root, &change.add_root, change.root_threshold),
             (TopRole::Targets, &change.add_targets, change.targets_threshold),
         ];
         for (role, add, threshold) in edited {
-            let keys = edit(&old.role(role)?, add, &change.remove, threshold, &mut unused)?;
-            new.set_role(role, &keys)?;
+            let keys = edit(&next.old.role(role)?, add, &change.remove, threshold, &mut unused)?;
+            next.new.set_role(role, &keys)?;
         }
         if let Some(id) = unused.first() {
             return Err(mismatch("key to remove", "the id of a root or targets key", id));
@@ -112,30 +104,85 @@ impl Publisher {
         if change.online_keys {
             let registry = Registry {
                 transport: self.transport.as_ref(),
-                namespace: &record.name,
+                namespace: &next.record.name,
             };
-            let fresh = registry.next_online_keys()?;
-            new.set_role(TopRole::Snapshot, &RoleKeys::single(fresh.snapshot))?;
-            new.set_role(TopRole::Timestamp, &RoleKeys::single(fresh.timestamp))?;
+            next.online(registry.next_online_keys()?)?;
         }
-        if new == old && !change.renew {
+        if next.new == next.old && !change.renew {
             return Err(mismatch("change", "another key or threshold, or --renew", "none"));
         }
-        new.advance(default_expiry("root", at)?)?;
-        let mut roles = BTreeMap::new();
-        let parent = Some(refresh::digest(&base.root));
-        roles.insert("root".to_owned(), new.sign(&[], Some(&old))?.publish(parent)?);
+        let other_keys = next.new.role(TopRole::Targets)? != next.old.role(TopRole::Targets)?;
+        let with_targets = other_keys
+            || next.top.expires()? <= now
+            || (change.renew && self.signs_targets_under(&next.new)?);
+        next.propose(with_targets)
+    }
 
-        let listed = new.role(TopRole::Targets)?;
+    /// What the next root builds on, verified.
+    pub(super) fn succession(&self, now: Timestamp) -> Result<Succession, PublishError> {
+        let record = self.folder.namespace()?;
+        let base = self.base(&record, None, now)?;
+        let (old, top) = (Root::read(&base.root)?, Targets::read(&base.targets)?);
+        let versions = BTreeMap::from([
+            ("root".to_owned(), old.version()? + 1),
+            ("targets".to_owned(), top.version()? + 1),
+        ]);
+        let at = self.folder.signing_time(record.identity, &versions, now)?;
+        let new = old.clone();
+        Ok(Succession {
+            record,
+            base,
+            old,
+            new,
+            top,
+            at,
+        })
+    }
+
+    /// Whether this folder's keys alone sign targets metadata under a root.
+    pub(super) fn signs_targets_under(&self, root: &Root) -> Result<bool, PublishError> {
+        let listed = root.role(TopRole::Targets)?;
         let at_hand = self.folder.keys_at_hand(KeyRole::Targets, &*self.passphrase)?;
         let held = listed.held(&refs(&at_hand));
-        let enough = held.is_ok_and(|held| held.len() as u64 >= listed.threshold);
-        if listed != old.role(TopRole::Targets)? || top.expires()? <= now || (change.renew && enough) {
-            top.advance(default_expiry("targets", at)?)?;
-            let parent = Some(refresh::digest(&base.targets));
-            roles.insert("targets".to_owned(), top.sign(&[], None)?.publish(parent)?);
+        Ok(held.is_ok_and(|held| held.len() as u64 >= listed.threshold))
+    }
+}
+
+/// A root, the one that is to follow it, and the targets metadata that may change with it.
+pub(super) struct Succession {
+    pub(super) record: NamespaceRecord,
+    base: Current,
+    old: Root,
+    /// Not yet of the next version.
+    pub(super) new: Root,
+    /// Likewise.
+    pub(super) top: Targets,
+    /// The time from which expiry counts.
+    at: Timestamp,
+}
+
+impl Succession {
+    /// Lists a registry's online keys.
+    pub(super) fn online(&mut self, keys: OnlineKeys) -> Result<(), PublishError> {
+        self.new
+            .set_role(TopRole::Snapshot, &RoleKeys::single(keys.snapshot))?;
+        self.new
+            .set_role(TopRole::Timestamp, &RoleKeys::single(keys.timestamp))?;
+        Ok(())
+    }
+
+    /// The next versions, without signatures.
+    pub(super) fn propose(mut self, with_targets: bool) -> Result<Proposal, PublishError> {
+        self.new.advance(default_expiry("root", self.at)?)?;
+        let parent = Some(refresh::digest(&self.base.root));
+        let root = self.new.sign(&[], Some(&self.old))?.publish(parent)?;
+        let mut roles = BTreeMap::from([("root".to_owned(), root)]);
+        if with_targets {
+            self.top.advance(default_expiry("targets", self.at)?)?;
+            let parent = Some(refresh::digest(&self.base.targets));
+            roles.insert("targets".to_owned(), self.top.sign(&[], None)?.publish(parent)?);
         }
-        Ok(Proposal::new(&record, roles, at))
+        Ok(Proposal::new(&self.record, roles, self.at))
     }
 }
 
