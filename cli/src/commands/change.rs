@@ -13,7 +13,7 @@ use assay_schema::name::ModelRef;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::namespace::open_authority;
+use super::namespace::authority_of;
 use crate::args::{
     Approve, ReachArgs, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs,
 };
@@ -104,17 +104,7 @@ pub(super) fn reach(
     args: &ReachArgs,
     namespace: Option<&NamespaceName>,
 ) -> Result<(Publisher, NamespaceRecord), Failure> {
-    let folder = open_authority(&args.authority)?;
-    let record = folder.namespace()?;
-    if let Some(wanted) = namespace.filter(|wanted| **wanted != record.name) {
-        let message = format!(
-            "{}: expected the authority of namespace {wanted}, found that of {}",
-            folder.path().display(),
-            record.name
-        );
-        return Err(Failure::new(Exit::Usage, "other-namespace", message)
-            .advise("Give the authority's folder with --authority"));
-    }
+    let (folder, record) = authority_of(&args.authority, namespace)?;
     let passphrases = Passphrases::new(&args.authority.passphrase)?;
     let address = args.registry.as_deref().filter(|address| !address.is_empty());
     let transport = context.connect(address.unwrap_or(&record.registry), &args.token)?;

@@ -2,8 +2,9 @@
 
 use assay_authority::namespace::key_signer;
 use assay_client::catalog::Catalog;
-use assay_client::publisher::{AuthorityFolder, NamespaceTerms, Publisher};
+use assay_client::publisher::{AuthorityFolder, NamespaceRecord, NamespaceTerms, Publisher};
 use assay_client::transport::registry_address;
+use assay_schema::NamespaceName;
 use assay_schema::api::{NamespaceInfo, Visibility};
 use assay_schema::signers::{Signer, SignerIdentity};
 use jiff::Timestamp;
@@ -86,6 +87,25 @@ pub(super) fn open_authority(args: &AuthorityArgs) -> Result<AuthorityFolder, Fa
         );
     }
     Ok(AuthorityFolder::open(&args.authority)?.with_tokens(tokens(&args.tokens)))
+}
+
+/// As [`open_authority`], of this namespace where one is named.
+pub(super) fn authority_of(
+    args: &AuthorityArgs,
+    namespace: Option<&NamespaceName>,
+) -> Result<(AuthorityFolder, NamespaceRecord), Failure> {
+    let folder = open_authority(args)?;
+    let record = folder.namespace()?;
+    if let Some(wanted) = namespace.filter(|wanted| **wanted != record.name) {
+        let message = format!(
+            "{}: expected the authority of namespace {wanted}, found that of {}",
+            folder.path().display(),
+            record.name
+        );
+        return Err(Failure::new(Exit::Usage, "other-namespace", message)
+            .advise("Give the authority's folder with --authority"));
+    }
+    Ok((folder, record))
 }
 
 fn other_signers(args: &NamespaceCreate) -> Result<Vec<Signer>, Failure> {

@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::change::waiting;
-use super::namespace::open_authority;
+use super::namespace::authority_of;
 use crate::args::Publish;
 use crate::context::Context;
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Answer, bytes, columns, files};
 use crate::passphrase::Passphrases;
@@ -19,18 +18,7 @@ use crate::progress::PublishBars;
 use crate::verdict::printable;
 
 pub(super) fn run(context: &Context, args: &Publish) -> Result<Answer, Failure> {
-    let folder = open_authority(&args.authority)?;
-    let record = folder.namespace()?;
-    let wanted = &args.release.model.namespace;
-    if record.name != *wanted {
-        let message = format!(
-            "{}: expected the authority of namespace {wanted}, found that of {}",
-            folder.path().display(),
-            record.name
-        );
-        return Err(Failure::new(Exit::Usage, "other-namespace", message)
-            .advise("Give the authority's folder with --authority"));
-    }
+    let (folder, record) = authority_of(&args.authority, Some(&args.release.model.namespace))?;
     let mut terms = ReleaseTerms::new(args.release.model.model.clone(), args.release.version.clone());
     terms.not_before = args.not_before;
     let total = scan(&args.dir, &terms.ignore)?
