@@ -11,13 +11,8 @@ mod support;
 use std::path::Path;
 
 use serde_json::Value;
+use support::exit::{CONFLICT, DENIED, DONE, FAILED, REFUSED};
 use support::{Ran, World};
-
-const DONE: i32 = 0;
-const FAILED: i32 = 1;
-const REFUSED: i32 = 3;
-const CONFLICT: i32 = 7;
-const DENIED: i32 = 9;
 
 /// Runs the command with another folder of keys.
 fn with(world: &World, folder: &str, args: &[&str]) -> Ran {

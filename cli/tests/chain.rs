@@ -10,17 +10,8 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use support::exit::{CONFLICT, DEFERRED, DENIED, DONE, NETWORK, NOT_FOUND, REFUSED, STORE, USAGE};
 use support::{World, files, flip, weights};
-
-const DONE: i32 = 0;
-const USAGE: i32 = 2;
-const REFUSED: i32 = 3;
-const DEFERRED: i32 = 4;
-const NETWORK: i32 = 5;
-const NOT_FOUND: i32 = 6;
-const CONFLICT: i32 = 7;
-const STORE: i32 = 8;
-const DENIED: i32 = 9;
 
 #[test]
 fn a_release_travels_from_publisher_to_device_and_is_used_offline() {

@@ -8,13 +8,8 @@
 
 mod support;
 
+use support::exit::{DENIED, DONE, NOT_FOUND, REFUSED, USAGE};
 use support::{Ran, Registry, World};
-
-const DONE: i32 = 0;
-const USAGE: i32 = 2;
-const REFUSED: i32 = 3;
-const NOT_FOUND: i32 = 6;
-const DENIED: i32 = 9;
 
 /// `acme` on its registry; `regulator` on another one, with a device's store of its own that trusts `acme`.
 struct Two {

@@ -12,12 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use support::exit::{CONFLICT, DONE, NOT_FOUND, REFUSED};
 use support::{Ran, Registry, World, files, flip};
-
-const DONE: i32 = 0;
-const REFUSED: i32 = 3;
-const NOT_FOUND: i32 = 6;
-const CONFLICT: i32 = 7;
 
 fn another(world: &World, name: &str) -> Registry {
     let data = world.folder.path().join(name);

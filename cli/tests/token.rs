@@ -15,14 +15,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use softhsm::{PIN, configure, init_token, make_key, module};
 use support::World;
+use support::exit::{CONFLICT, DENIED, DONE, NOT_FOUND, REFUSED, USAGE};
 use tempfile::TempDir;
-
-const DONE: i32 = 0;
-const USAGE: i32 = 2;
-const REFUSED: i32 = 3;
-const NOT_FOUND: i32 = 6;
-const CONFLICT: i32 = 7;
-const DENIED: i32 = 9;
 
 /// A token `acme`, and the variables by which the command reaches it.
 fn token() -> (TempDir, PathBuf, Vec<(String, String)>) {

@@ -8,6 +8,20 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// The exit codes that `assay --help` lists.
+pub(crate) mod exit {
+    pub(crate) const DONE: i32 = 0;
+    pub(crate) const FAILED: i32 = 1;
+    pub(crate) const USAGE: i32 = 2;
+    pub(crate) const REFUSED: i32 = 3;
+    pub(crate) const DEFERRED: i32 = 4;
+    pub(crate) const NETWORK: i32 = 5;
+    pub(crate) const NOT_FOUND: i32 = 6;
+    pub(crate) const CONFLICT: i32 = 7;
+    pub(crate) const STORE: i32 = 8;
+    pub(crate) const DENIED: i32 = 9;
+}
+
 const ASSAY: &str = env!("CARGO_BIN_EXE_assay");
 
 /// The command, with nothing of the caller's environment that it would read.

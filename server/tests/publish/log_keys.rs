@@ -1,6 +1,6 @@
 //! Changing the log's key: both sign while it lasts, and nobody who trusts either is sent away.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use assay_log::policy::{LogPolicy, PolicyError};
 use assay_log::{SignedCheckpoint, VerifierKey};
@@ -10,11 +10,11 @@ use assay_schema::verdict::StageOutcome;
 use assay_server::log::LogError;
 use assay_server::log::rotate::{next, retire};
 use assay_server::log::sequence::{integrate, prepare};
-use assay_server::steps::{Observer, Step, Steps, Stopped};
+use assay_server::steps::{Step, Steps};
 use assay_verifier::{Checked, Route, Want};
 
 use crate::log::naming_witnesses;
-use crate::support::{Registry, device};
+use crate::support::{Registry, StopsEverywhere, device};
 
 async fn registry() -> Registry {
     let registry = Registry::new().await;
@@ -121,20 +121,10 @@ async fn refuses_to_retire_the_only_key_and_to_change_the_key_of_no_log() {
     assert!(matches!(refused, LogError::NoNextKey { .. }), "{refused}");
 }
 
-#[derive(Default)]
-struct Seen(Mutex<Vec<Step>>);
-
-impl Observer for Seen {
-    fn done(&self, step: Step) -> Result<(), Stopped> {
-        self.0.lock().unwrap().push(step);
-        Err(Stopped(step))
-    }
-}
-
 #[actix_web::test]
 async fn a_stop_behind_either_step_of_the_change_loses_no_key() {
     let mut registry = registry().await;
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(StopsEverywhere::default());
     registry.state.steps = Steps::observed_by(seen.clone());
     let before = registry.state.db.writes().get();
     let old: VerifierKey = info(&registry).await.key.parse().unwrap();

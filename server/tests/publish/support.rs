@@ -2,8 +2,8 @@
 
 #![allow(unreachable_pub)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
@@ -19,6 +19,7 @@ use assay_schema::{ReleaseManifest, Sha256Digest, Stage};
 use assay_server::AppState;
 use assay_server::clock::Clock;
 use assay_server::config::Config;
+use assay_server::steps::{Observer, Step, Stopped};
 use assay_verifier::{
     Answer as Answered, Approved, CheckRequest, CheckStep, Checked, Consensus, DeviceState, Pin, Resource,
     Route, Want, check,
@@ -384,5 +385,16 @@ pub async fn device_with(
             CheckStep::Persist(wait) => wait.persisted(),
             CheckStep::Done(checked) => return DeviceCheck { checked, requests },
         };
+    }
+}
+
+/// Notes each step, and stops behind it.
+#[derive(Default)]
+pub struct StopsEverywhere(pub Mutex<Vec<Step>>);
+
+impl Observer for StopsEverywhere {
+    fn done(&self, step: Step) -> Result<(), Stopped> {
+        self.0.lock().unwrap().push(step);
+        Err(Stopped(step))
     }
 }

@@ -1,6 +1,6 @@
 //! Witnesses: what they cosign is shown and proven; what they do wrong harms nobody but their own cosignature.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use assay_log::policy::LogPolicy;
@@ -15,11 +15,11 @@ use assay_server::log::LogError;
 use assay_server::log::ask::{Asked, WitnessError, ask};
 use assay_server::log::cosign::turn;
 use assay_server::log::sequence::{integrate, prepare};
-use assay_server::steps::{Observer, Step, Steps, Stopped};
+use assay_server::steps::{Step, Steps};
 use assay_verifier::{Route, Want};
 
 use crate::log::{CHECK, PROOF, head, naming_witnesses};
-use crate::support::{Registry, device};
+use crate::support::{Registry, StopsEverywhere, device};
 use crate::witness::{Manner, Witness};
 
 /// A registry whose log is begun, with these witnesses, which follow it.
@@ -121,22 +121,12 @@ async fn what_is_published_is_cosigned_shown_and_proven() {
     assert!(info.witnesses.iter().all(|w| w.cosigned.is_some()));
 }
 
-#[derive(Default)]
-struct Seen(Mutex<Vec<Step>>);
-
-impl Observer for Seen {
-    fn done(&self, step: Step) -> Result<(), Stopped> {
-        self.0.lock().unwrap().push(step);
-        Err(Stopped(step))
-    }
-}
-
 #[actix_web::test]
 async fn a_stop_behind_the_cosignature_keeps_it_and_a_stop_before_it_asks_again() {
     let witness = Witness::start("a.example");
     let mut registry = registry(&[&witness]).await;
     grow(&registry, "acme").await;
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(StopsEverywhere::default());
     registry.state.steps = Steps::observed_by(seen.clone());
     let before = registry.state.db.writes().get();
     let stopped = looks(&registry, 0).await.unwrap_err();

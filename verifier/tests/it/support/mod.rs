@@ -2,6 +2,7 @@
 
 pub(crate) mod device;
 pub(crate) mod driver;
+mod serving;
 pub(crate) mod simulator;
 pub(crate) mod testlog;
 
