@@ -203,6 +203,27 @@ fn strangers_get_their_status_and_cannot_hold_it_up() {
     assert_eq!(witness.terminate(), 0);
 }
 
+/// Connections are few: pieces of a body that nobody reads hold none of them for ever.
+#[test]
+fn a_body_that_trickles_on_after_the_refusal_ends_the_connection() {
+    let log = MemoryLog::of("log.example/1", 3);
+    let (_dir, path, _) = init(&log);
+    let witness = Running::start(&path);
+    let mut stream = TcpStream::connect(&witness.address).unwrap();
+    stream
+        .write_all(b"POST /elsewhere HTTP/1.1\r\nHost: w\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .unwrap();
+    let begun = Instant::now();
+    while stream.write_all(b"1\r\nx\r\n").is_ok() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "the connection stayed open"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(witness.post(&log.request(0, 3)).0, 200);
+}
+
 #[test]
 fn a_folder_without_witness_a_second_process_and_a_witness_without_log_are_refused() {
     let log = MemoryLog::of("log.example/1", 3);

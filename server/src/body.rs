@@ -1,4 +1,4 @@
-//! Reading request bodies within a bound.
+//! Reading request bodies within a bound. What is left of a body that was refused is `assay-unread`'s.
 
 use std::time::Duration;
 
@@ -11,11 +11,6 @@ use serde::de::DeserializeOwned;
 
 use crate::problem::{ApiError, ApiResult};
 use crate::state::AppState;
-
-/// Bytes that are read of a body that is refused.
-const DRAIN: usize = 8 << 20;
-/// How long that may take.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// The next piece of a body; `None` at its end.
 ///
@@ -41,25 +36,6 @@ pub async fn next_piece(payload: &mut Payload, idle: Duration) -> ApiResult<Opti
     }
 }
 
-/// Reads what is left of a body that is refused, within a bound, so that a client on a kept connection is still in step; beyond
-/// the bound the answer closes the connection. (actix-http stalls a connection whose chunked body was read in part.)
-pub async fn refuse(payload: &mut Payload, error: ApiError) -> ApiError {
-    if error.closes() {
-        return error;
-    }
-    let drained = async {
-        let mut left = DRAIN;
-        while let Some(piece) = payload.next().await {
-            left = left.checked_sub(piece.ok()?.len())?;
-        }
-        Some(())
-    };
-    match tokio::time::timeout(DRAIN_TIME, drained).await {
-        Ok(Some(())) => error,
-        _ => error.closing(),
-    }
-}
-
 /// A whole body of at most `limit` bytes.
 ///
 /// # Errors
@@ -70,8 +46,7 @@ pub async fn bytes(state: &AppState, mut payload: Payload, limit: u64) -> ApiRes
     while let Some(piece) = next_piece(&mut payload, idle).await? {
         if (all.len() as u64).saturating_add(piece.len() as u64) > limit {
             let detail = format!("expected a body of at most {limit} bytes, found more");
-            let error = ApiError::new(ProblemKind::TooLarge, detail);
-            return Err(refuse(&mut payload, error).await);
+            return Err(ApiError::new(ProblemKind::TooLarge, detail));
         }
         all.extend_from_slice(&piece);
     }

@@ -67,11 +67,6 @@ impl ApiError {
         self
     }
 
-    /// Whether the connection ends with it.
-    pub const fn closes(&self) -> bool {
-        self.close
-    }
-
     /// The problem document.
     pub fn problem(&self) -> &Problem {
         &self.problem

@@ -87,6 +87,8 @@ pub async fn start(state: AppState) -> Result<Running, RunError> {
             // Outside of both, so that a page can read why it was refused.
             .wrap(cors.middleware())
             .wrap(from_fn(access::log))
+            // Outside of all, so that it has the answer that is sent.
+            .wrap(from_fn(assay_unread::settle))
             .configure(crate::configure)
     })
     .disable_signals()

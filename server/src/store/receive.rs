@@ -37,10 +37,7 @@ pub(super) async fn receive(
     drop(pieces);
     let written = writer.await.map_err(ApiError::internal)?;
     // The writer's error explains why the pump stopped; without one, the body's does.
-    match written.and_then(|info| pumped.map(|()| info)) {
-        Ok(info) => Ok(info),
-        Err(error) => Err(body::refuse(&mut payload, error).await),
-    }
+    written.and_then(|info| pumped.map(|()| info))
 }
 
 async fn pump(

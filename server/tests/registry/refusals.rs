@@ -235,3 +235,23 @@ async fn a_chunked_body_refused_half_way_leaves_the_connection_in_step() {
         assert_eq!(answer.expect("an answer").unwrap().status, 404);
     }
 }
+
+/// Whoever goes on sending pieces of a chunked body that nobody reads holds his connection for seconds, not for ever.
+#[tokio::test]
+async fn a_chunked_body_that_trickles_on_after_the_refusal_ends_the_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path()).await;
+    for path in ["/no/such/path", "/v1/namespaces/acme/uploads"] {
+        let mut connection = Connection::open(registry.running.address).await;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        connection.send(head.as_bytes()).await.unwrap();
+        let trickle = async {
+            while connection.send(b"1\r\nx\r\n").await.is_ok() {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        };
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), trickle).await;
+        ended.expect("the registry ends the connection");
+        assert!((400..500).contains(&connection.answer().await.unwrap().status));
+    }
+}

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, rt};
 use assay_client::witness::{Event, Reply, Witness, WitnessError};
@@ -55,7 +56,10 @@ pub(super) fn serve(
     rt::System::new().block_on(async move {
         let server = HttpServer::new(move || {
             let resource = web::resource("/add-checkpoint").route(web::post().to(add_checkpoint));
-            App::new().app_data(data.clone()).service(resource)
+            App::new()
+                .app_data(data.clone())
+                .service(resource)
+                .wrap(from_fn(assay_unread::settle))
         })
         .workers(1)
         .worker_max_blocking_threads(WRITERS)
