@@ -468,10 +468,7 @@ fn a_damaged_memory_is_not_forgotten() {
     let log = MemoryLog::of(ORIGIN, 3);
     let dir = folder(&log);
     assert_eq!(ask(&open(dir.path()), &log.request(0, 3)).status, 200);
-    let tree = common::tree(dir.path());
-    let state = dir
-        .path()
-        .join(tree.iter().find(|path| path.ends_with("state.json")).unwrap());
+    let state = first_state(&dir);
     let whole = std::fs::read(&state).unwrap();
     for damage in [b"".to_vec(), b"{}".to_vec(), whole[..whole.len() / 2].to_vec()] {
         std::fs::write(&state, damage).unwrap();
@@ -481,6 +478,30 @@ fn a_damaged_memory_is_not_forgotten() {
             .unwrap_err();
         assert!(error.to_string().contains("Restore it from a backup"), "{error}");
     }
+    // A lost one neither: before the first cosignature there is a file, too.
+    std::fs::remove_file(&state).unwrap();
+    for lost in [&state, &first_state(&folder(&log))] {
+        let _ = std::fs::remove_file(lost);
+        let root = lost.ancestors().nth(3).unwrap();
+        let lost = WitnessFolder::open(root).unwrap();
+        let error = lost.add_log(&log.key).unwrap_err().to_string();
+        assert!(error.contains("found no file"), "{error}");
+        let error = lost.witness(&|_| None).unwrap_err().to_string();
+        assert!(error.contains("remove the log's folder"), "{error}");
+    }
+    // Nobody follows a log whose keys are lost, and whoever follows it again goes on from what was cosigned.
+    std::fs::write(&state, whole).unwrap();
+    std::fs::remove_file(state.with_file_name("log.json")).unwrap();
+    let witness = WitnessFolder::open(dir.path()).unwrap();
+    witness.add_log(&log.key).unwrap();
+    let witness = witness.witness(&|_| None).unwrap();
+    assert_eq!(ask(&witness, &log.request(0, 3)).status, 409);
+}
+
+fn first_state(dir: &TempDir) -> std::path::PathBuf {
+    let tree = common::tree(dir.path());
+    let found = tree.iter().find(|path| path.ends_with("state.json")).unwrap();
+    dir.path().join(found)
 }
 
 #[test]

@@ -183,7 +183,11 @@ impl WitnessFolder {
             .root()
             .ensure_sub(LOGS)?
             .ensure_sub(log::folder_name(&origin))?;
-        let mut followed = log::load(&folder)?.unwrap_or(FollowedLog {
+        let known = log::load(&folder)?;
+        if known.is_none() {
+            log::begin(&folder)?;
+        }
+        let mut followed = known.unwrap_or(FollowedLog {
             origin,
             keys: Vec::new(),
             last: None,

@@ -20,7 +20,8 @@ const STATE: &str = "state.json";
 /// So far a clock may be set back without anybody having to know: time servers correct it by less.
 const SET_BACK: SignedDuration = SignedDuration::from_mins(1);
 const KEYS_ADVICE: &str = "Remove it and run `assay witness add-log` again";
-const STATE_ADVICE: &str = "It protects against a log that goes back, so it is not made anew by itself. Restore it from a backup of this folder";
+const STATE_ADVICE: &str = "It protects against a log that goes back, so it is not made anew by itself. Restore it from a backup of this folder; \
+     without one, remove the log's folder and run `assay witness add-log` again: the witness then believes the log's next checkpoint, whatever it is";
 
 /// `log.json`.
 #[derive(Serialize, Deserialize)]
@@ -35,7 +36,8 @@ struct Keys {
 #[serde(deny_unknown_fields)]
 struct State {
     v: u32,
-    checkpoint: String,
+    /// `None` before the first. The file is there all the same: a lost one must not look like a log that was never cosigned.
+    checkpoint: Option<String>,
 }
 
 /// A file of evidence.
@@ -81,19 +83,36 @@ pub(super) fn load(folder: &Folder) -> Result<Option<FollowedLog>, WitnessError>
 }
 
 fn last(folder: &Folder, origin: &Origin) -> Result<Option<SignedCheckpoint>, WitnessError> {
-    let Some(state) = records::load::<State>(folder, STATE, STATE_ADVICE)? else {
-        return Ok(None);
-    };
     let damaged = |reason: String| StoreError::Damaged {
         path: folder.path().join(STATE),
         reason,
         advice: STATE_ADVICE,
     };
-    let checkpoint =
-        SignedCheckpoint::parse(state.checkpoint.as_bytes()).map_err(|e| damaged(e.to_string()))?;
+    let state = records::load::<State>(folder, STATE, STATE_ADVICE)?;
+    let state = state.ok_or_else(|| damaged("expected what was cosigned last, found no file".to_owned()))?;
+    let Some(checkpoint) = state.checkpoint else {
+        return Ok(None);
+    };
+    let checkpoint = SignedCheckpoint::parse(checkpoint.as_bytes()).map_err(|e| damaged(e.to_string()))?;
     match checkpoint.checkpoint().origin() == origin {
         true => Ok(Some(checkpoint)),
         false => Err(damaged(format!("expected a checkpoint of {origin}, found another log's")).into()),
+    }
+}
+
+/// The first half of W3, for a log that nobody follows yet; a record that is there stays.
+pub(super) fn begin(folder: &Folder) -> Result<(), WitnessError> {
+    let there = records::load::<State>(folder, STATE, STATE_ADVICE)?;
+    match there {
+        Some(_) => Ok(()),
+        None => Ok(records::save(
+            folder,
+            STATE,
+            &State {
+                v: 1,
+                checkpoint: None,
+            },
+        )?),
     }
 }
 
@@ -171,7 +190,7 @@ impl Log {
 
     /// W5: temporary file, sync, rename, sync folder.
     pub(super) fn persist(&self, checkpoint: &SignedCheckpoint) -> Result<(), WitnessError> {
-        let checkpoint = checkpoint.to_string();
+        let checkpoint = Some(checkpoint.to_string());
         records::save(&self.folder, STATE, &State { v: 1, checkpoint })?;
         self.steps.done(WitnessStep::Checkpoint)
     }
