@@ -94,6 +94,28 @@ pub enum SigstoreError {
     Statement(#[from] StatementError),
 }
 
+impl SigstoreError {
+    /// The kind of refusal as a word that stays the same: for programs, and for other languages.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Crypto(_) => "crypto",
+            Self::Bundle(_) => "bundle",
+            Self::Unsupported(_) => "unsupported",
+            Self::Root(_) => "root",
+            Self::Identity { .. } => "identity",
+            Self::Issuer { .. } => "issuer",
+            Self::Signature(_) => "signature",
+            Self::Artifact(_) => "artifact",
+            Self::Certificate(_) => "certificate",
+            Self::Log(_) => "log",
+            Self::Timestamp(_) => "timestamp",
+            Self::Future { .. } => "future",
+            Self::NotChecked(_) => "not-checked",
+            Self::Statement(_) => "statement",
+        }
+    }
+}
+
 /// A Sigstore trusted root: whose certificates, logs and timestamps count.
 #[derive(Debug, Clone)]
 pub struct TrustedRoot(sigstore_trust_root::TrustedRoot);
@@ -114,6 +136,23 @@ impl TrustedRoot {
         sigstore_trust_root::TrustedRoot::from_json(text)
             .map(Self)
             .map_err(|error| SigstoreError::Root(error.to_string()))
+    }
+
+    /// The root of Sigstore's public-good instance as it was when this software was made. For tools whose user names no other; a
+    /// device takes its namespace's.
+    ///
+    /// # Errors
+    /// None, unless the library's copy is broken.
+    pub fn public_good() -> Result<Self, SigstoreError> {
+        Self::read(sigstore_trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes())
+    }
+
+    /// The root of the public-good instance's staging environment, where anybody can get any certificate: for tests alone.
+    ///
+    /// # Errors
+    /// None, unless the library's copy is broken.
+    pub fn public_good_staging() -> Result<Self, SigstoreError> {
+        Self::read(sigstore_trust_root::SIGSTORE_STAGING_TRUSTED_ROOT.as_bytes())
     }
 
     /// Without what starts after `now` (see the module about clocks).
