@@ -8,6 +8,8 @@
 //! |---|---|
 //! | [`dtype`] | what a run of bytes holds |
 //! | [`segment`] | tensors inside a file; which base bytes correspond to which target bytes |
+//! | [`spans`] | where the tensors lie in safetensors, GGUF and ONNX files |
+//! | [`matching`] | which base bytes each target byte is coded against |
 //! | [`read`] | positioned reads, which the caller implements |
 
 #![cfg_attr(
@@ -21,8 +23,10 @@
 )]
 
 pub mod dtype;
+pub mod matching;
 pub mod read;
 pub mod segment;
+pub mod spans;
 
 pub use dtype::Dtype;
 pub use read::ReadAt;

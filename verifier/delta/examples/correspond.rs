@@ -1,0 +1,172 @@
+//! Shows where tensors lie, and which base bytes the files of a release would be coded against.
+//!
+//! ```text
+//! correspond FILE              the tensors of a file
+//! correspond BASE TARGET       two files or two folders: segments, and how many bytes of the target lie in the base unchanged
+//! ```
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program that reads files and tells what it found"
+)]
+
+use std::error::Error;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use assay_delta::matching::{ModelFile, correspond};
+use assay_delta::spans::{FileSpans, read_release};
+use assay_delta::{ReadAt, Segment};
+
+struct Disk(File, u64);
+
+impl ReadAt for Disk {
+    fn len(&self) -> u64 {
+        self.1
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(into, offset)
+    }
+}
+
+struct Release {
+    paths: Vec<String>,
+    files: Vec<Disk>,
+    spans: Vec<FileSpans>,
+}
+
+impl Release {
+    fn open(at: &Path) -> Result<Self, Box<dyn Error>> {
+        let mut found = Vec::new();
+        if at.is_dir() {
+            collect(at, &mut found)?;
+        } else {
+            found.push(at.to_owned());
+        }
+        found.sort();
+        let root = if at.is_dir() {
+            at
+        } else {
+            at.parent().unwrap_or(at)
+        };
+        let paths = found
+            .iter()
+            .map(|p| p.strip_prefix(root).map(|p| p.display().to_string()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let files = found
+            .iter()
+            .map(|p| {
+                let file = File::open(p)?;
+                let length = file.metadata()?.len();
+                Ok(Disk(file, length))
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        let readers: Vec<(&str, &dyn ReadAt)> = paths
+            .iter()
+            .zip(&files)
+            .map(|(p, f)| (p.as_str(), f as &dyn ReadAt))
+            .collect();
+        let spans = read_release(&readers);
+        Ok(Self { paths, files, spans })
+    }
+
+    fn files(&self) -> Vec<ModelFile<'_>> {
+        let all = self.paths.iter().zip(&self.files).zip(&self.spans);
+        all.map(|((path, bytes), spans)| ModelFile {
+            path,
+            bytes,
+            spans: &spans.spans,
+        })
+        .collect()
+    }
+}
+
+fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, into)?;
+        } else {
+            into.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of a segment that its base has in the same place.
+fn same(segment: &Segment, target: &Disk, base: &Release) -> io::Result<u64> {
+    let Some(at) = segment.base else { return Ok(0) };
+    let Some(known) = base.files.get(at.file as usize) else {
+        return Ok(0);
+    };
+    let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    let mut equal = 0;
+    let length = segment.target.end - segment.target.start;
+    for from in (0..length).step_by(1 << 20) {
+        let size = (length - from).min(1 << 20) as usize;
+        let (Some(a), Some(b)) = (a.get_mut(..size), b.get_mut(..size)) else {
+            continue;
+        };
+        target.read_at(segment.target.start + from, a)?;
+        known.read_at(at.offset + from, b)?;
+        equal += a.iter().zip(b.iter()).filter(|(a, b)| a == b).count() as u64;
+    }
+    Ok(equal)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    match arguments.as_slice() {
+        [file] => {
+            let release = Release::open(file)?;
+            for (path, found) in release.paths.iter().zip(&release.spans) {
+                match (&found.format, &found.problem) {
+                    (_, Some(problem)) => println!("{path}: {problem}"),
+                    (Some(format), None) => println!("{path}: {format}, {} tensors", found.spans.len()),
+                    (None, None) => println!("{path}: plain bytes"),
+                }
+                for span in &found.spans {
+                    let (offset, length) = (span.offset, span.length);
+                    println!(
+                        "  {offset:>14} {length:>14} {:?} {:?} {}",
+                        span.dtype, span.shape, span.name
+                    );
+                }
+            }
+        }
+        [base, target] => {
+            let (base, target) = (Release::open(base)?, Release::open(target)?);
+            let start = Instant::now();
+            let all = correspond(&base.files(), &target.files())?;
+            let seconds = start.elapsed().as_secs_f64();
+            let (mut total, mut equal, mut without, mut count) = (0, 0, 0, 0);
+            for ((path, file), segments) in target.paths.iter().zip(&target.files).zip(&all) {
+                let mut here = 0;
+                for segment in segments {
+                    here += same(segment, file, &base)?;
+                    if segment.base.is_none() {
+                        without += segment.target.end - segment.target.start;
+                    }
+                }
+                println!(
+                    "{path}: {} bytes, {here} as in the base, {} segments",
+                    file.len(),
+                    segments.len()
+                );
+                total += file.len();
+                equal += here;
+                count += segments.len();
+            }
+            println!(
+                "{total} bytes, {equal} as in the base ({:.3} % differ), {without} without a counterpart, {count} segments; {seconds:.2} s",
+                100.0 * (total - equal) as f64 / total.max(1) as f64
+            );
+        }
+        _ => return Err("expected FILE, or BASE TARGET".into()),
+    }
+    Ok(())
+}
