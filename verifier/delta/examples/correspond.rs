@@ -3,6 +3,7 @@
 //! ```text
 //! correspond FILE              the tensors of a file
 //! correspond BASE TARGET       two files or two folders: segments, and how many bytes of the target lie in the base unchanged
+//! correspond BASE TARGET lora  the same, and the tensors into which an adapter was merged
 //! ```
 #![allow(
     clippy::print_stdout,
@@ -17,9 +18,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use assay_delta::lora::{Tensor, search};
 use assay_delta::matching::{ModelFile, correspond};
 use assay_delta::spans::{FileSpans, read_release};
-use assay_delta::{ReadAt, Segment};
+use assay_delta::{ReadAt, Segment, Span};
 
 struct Disk(File, u64);
 
@@ -118,6 +120,51 @@ fn same(segment: &Segment, target: &Disk, base: &Release) -> io::Result<u64> {
     Ok(equal)
 }
 
+/// Tells whether an adapter was merged into a tensor, and how many weights its factors predict exactly.
+fn adapter(base: &Release, target: &Disk, span: &Span, segments: &[Segment]) -> Result<(), Box<dyn Error>> {
+    let holds = |s: &&Segment| s.target.start <= span.offset && span.offset + span.length <= s.target.end;
+    let Some((segment, at)) = segments.iter().find(holds).and_then(|s| Some((s, s.base?))) else {
+        return Ok(());
+    };
+    let (Some(file), [rows, columns]) = (base.files.get(at.file as usize), span.shape.as_slice()) else {
+        return Ok(());
+    };
+    let offset = at.offset + (span.offset - segment.target.start);
+    let tensor = Tensor {
+        base: (file, offset),
+        target: (target, span.offset),
+        dtype: span.dtype,
+        rows: usize::try_from(*rows)?,
+        columns: usize::try_from(*columns)?,
+    };
+    let start = Instant::now();
+    let found = search(&tensor)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let Some(factors) = found else {
+        println!("{}: no factors ({seconds:.3} s)", span.name);
+        return Ok(());
+    };
+    let length = usize::try_from(span.length)?;
+    let (mut predicted, mut wanted) = (vec![0; length], vec![0; length]);
+    file.read_at(offset, &mut predicted)?;
+    target.read_at(span.offset, &mut wanted)?;
+    let start = Instant::now();
+    factors.predict(span.dtype, 0, &mut predicted);
+    let applied = start.elapsed().as_secs_f64();
+    let unit = span.dtype.unit();
+    let pairs = predicted.chunks_exact(unit).zip(wanted.chunks_exact(unit));
+    let exact = pairs.filter(|(a, b)| a == b).count();
+    println!(
+        "{}: rank {}, {} bytes of factors for {length}, {:.2} % of the weights exact; {seconds:.3} s to find, {:.0} MB/s to apply",
+        span.name,
+        factors.rank(),
+        factors.to_bytes().len(),
+        100.0 * (exact * unit) as f64 / length as f64,
+        length as f64 / 1e6 / applied
+    );
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     match arguments.as_slice() {
@@ -138,7 +185,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
         }
-        [base, target] => {
+        [base, target, more @ ..] => {
             let (base, target) = (Release::open(base)?, Release::open(target)?);
             let start = Instant::now();
             let all = correspond(&base.files(), &target.files())?;
@@ -165,8 +212,15 @@ fn main() -> Result<(), Box<dyn Error>> {
                 "{total} bytes, {equal} as in the base ({:.3} % differ), {without} without a counterpart, {count} segments; {seconds:.2} s",
                 100.0 * (total - equal) as f64 / total.max(1) as f64
             );
+            if more.iter().any(|word| word.as_os_str() == "lora") {
+                for ((file, found), segments) in target.files.iter().zip(&target.spans).zip(&all) {
+                    for span in &found.spans {
+                        adapter(&base, file, span, segments)?;
+                    }
+                }
+            }
         }
-        _ => return Err("expected FILE, or BASE TARGET".into()),
+        _ => return Err("expected FILE, or BASE TARGET [lora]".into()),
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
 //! | [`segment`] | tensors inside a file; which base bytes correspond to which target bytes |
 //! | [`spans`] | where the tensors lie in safetensors, GGUF and ONNX files |
 //! | [`matching`] | which base bytes each target byte is coded against |
+//! | [`lora`] | merged adapters: factors of what a tensor gained |
 //! | [`plan`] | the cheapest permitted way to a release, stage 7 |
 //! | [`read`] | positioned reads, which the caller implements |
 
@@ -24,6 +25,7 @@
 )]
 
 pub mod dtype;
+pub mod lora;
 pub mod matching;
 pub mod plan;
 pub mod read;
