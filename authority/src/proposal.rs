@@ -190,7 +190,8 @@ impl Checked {
     }
 }
 
-/// Verifies signatures over the `signed` part of a file, by the keys of these thresholds.
+/// Verifies signatures over the `signed` part of a file, by the keys of these thresholds; a key's first counts, any further one is
+/// invalid.
 ///
 /// # Errors
 /// The file is no signed metadata, or a listed key cannot be read.
@@ -208,10 +209,13 @@ pub fn check(
     let mut checked = Checked::default();
     let mut seen = BTreeSet::new();
     for signature in signatures {
-        let right = keys
+        // Each listed key once, and nobody else's: what a stranger sends costs no more verifications than there are keys.
+        let key = keys
             .get(&signature.keyid)
-            .is_some_and(|key| hex::decode(&signature.sig).is_ok_and(|sig| key.verifies(&message, &sig)));
-        if right && seen.insert(&signature.keyid) {
+            .filter(|_| seen.insert(&signature.keyid));
+        let right =
+            key.is_some_and(|key| hex::decode(&signature.sig).is_ok_and(|sig| key.verifies(&message, &sig)));
+        if right {
             checked.valid.push(signature.clone());
         } else {
             checked.invalid.push(signature.keyid.chars().take(80).collect());

@@ -173,46 +173,60 @@ impl Database {
         ids.iter().map(|id| digest(id)).collect()
     }
 
-    /// Namespaces with proposals that nobody signed since a time, by name, at most `limit`.
+    /// Namespaces above `after` with proposals that nobody signed since a time, by name, at most `limit`.
     ///
     /// # Errors
     /// The database fails.
     pub async fn namespaces_with_idle_proposals(
         &self,
         before: Timestamp,
+        after: Option<&NamespaceName>,
         limit: u32,
     ) -> Result<Vec<NamespaceName>> {
-        let names: Vec<String> = proposal::Entity::find()
+        let mut query = proposal::Entity::find()
             .select_only()
             .column(proposal::Column::Namespace)
             .distinct()
             .filter(proposal::Column::Updated.lt(micros(before)))
             .order_by_asc(proposal::Column::Namespace)
-            .limit(u64::from(limit))
-            .into_tuple()
-            .all(&self.read)
-            .await?;
+            .limit(u64::from(limit));
+        if let Some(after) = after {
+            query = query.filter(proposal::Column::Namespace.gt(after.as_str()));
+        }
+        let names: Vec<String> = query.into_tuple().all(&self.read).await?;
         names
             .iter()
             .map(|name| parsed("proposals.namespace", name))
             .collect()
     }
 
-    /// C3: forgets a proposal and its signatures; `false` if there is none.
+    /// C3: forgets a proposal and its signatures; `false` if there is none, or if it was signed since `seen`, where that is given.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn remove_proposal(&self, name: &NamespaceName, id: &Sha256Digest) -> Result<bool> {
+    pub async fn remove_proposal(
+        &self,
+        name: &NamespaceName,
+        id: &Sha256Digest,
+        seen: Option<Timestamp>,
+    ) -> Result<bool> {
         let transaction = self.begin().await?;
-        let removed = proposal::Entity::delete_by_id((name.to_string(), id.to_hex()))
-            .exec(&transaction)
-            .await?;
+        let mut removal = proposal::Entity::delete_many()
+            .filter(proposal::Column::Namespace.eq(name.as_str()))
+            .filter(proposal::Column::Id.eq(id.to_hex()));
+        if let Some(seen) = seen {
+            removal = removal.filter(proposal::Column::Updated.eq(micros(seen)));
+        }
+        let removed = removal.exec(&transaction).await?;
+        if removed.rows_affected != 1 {
+            return Ok(false);
+        }
         proposal_signature::Entity::delete_many()
             .filter(of_proposal(name, id))
             .exec(&transaction)
             .await?;
         self.commit(transaction).await?;
-        Ok(removed.rows_affected == 1)
+        Ok(true)
     }
 }
 

@@ -116,16 +116,39 @@ pub async fn a_namespace_keeps_so_many_proposals_and_no_more(fixture: Fixture) {
         ids[1..2]
     );
 
-    let idle = |before| db.namespaces_with_idle_proposals(before, 9);
+    let idle = |before| db.namespaces_with_idle_proposals(before, None, 9);
     assert!(idle(now()).await.unwrap().is_empty());
     let later = now() + SignedDuration::from_secs(1);
     assert_eq!(idle(later).await.unwrap(), [name("acme")]);
+    namespace(&db, "beta", Visibility::Public).await;
+    let of_beta = ProposalRecord {
+        namespace: name("beta"),
+        ..record(1, now())
+    };
+    db.add_proposal(of_beta, Vec::new(), 3).await.unwrap();
+    let (acme, beta) = (name("acme"), name("beta"));
+    let after = |name| db.namespaces_with_idle_proposals(later, name, 1);
+    assert_eq!(after(None).await.unwrap(), [name("acme")]);
+    assert_eq!(after(Some(&acme)).await.unwrap(), [name("beta")]);
+    assert!(after(Some(&beta)).await.unwrap().is_empty());
+    db.remove_proposal(&name("beta"), &digest(1), None).await.unwrap();
+
     let kept = ids.clone();
+    // Signed since it was looked at: it stays, with its signatures.
+    let sent = vec![signature("root", 2, "bb")];
+    db.add_proposal_signatures(&name("acme"), &ids[0], sent, later)
+        .await
+        .unwrap();
+    let removed = db.remove_proposal(&name("acme"), &ids[0], Some(now())).await;
+    assert!(!removed.unwrap());
+    let (_, signed) = db.proposal(&name("acme"), &ids[0]).await.unwrap().unwrap();
+    assert_eq!(signed.len(), 2);
     for id in &kept {
-        assert!(db.remove_proposal(&name("acme"), id).await.unwrap());
-        assert!(!db.remove_proposal(&name("acme"), id).await.unwrap());
+        assert!(db.remove_proposal(&name("acme"), id, None).await.unwrap());
+        assert!(!db.remove_proposal(&name("acme"), id, None).await.unwrap());
     }
-    assert!(idle(later).await.unwrap().is_empty());
+    let late = later + SignedDuration::from_secs(1);
+    assert!(idle(late).await.unwrap().is_empty());
     // Nothing of the signatures of the one that had the name is left.
     db.add_proposal(record(1, now()), Vec::new(), 3).await.unwrap();
     assert!(signatures(&db, 1).await.is_empty());

@@ -28,7 +28,7 @@ use crate::steps::Step;
 const VOID: SignedDuration = SignedDuration::from_hours(24 * 7);
 /// Proposals that nobody goes on with are forgotten after so long.
 const IDLE: SignedDuration = SignedDuration::from_hours(24 * 90);
-/// Namespaces of one sweep; more go on in the next.
+/// Namespaces that a sweep asks the database for at a time.
 const ROUND: u32 = 1_000;
 
 /// A proposal that is not kept, or signatures that are not added.
@@ -117,7 +117,7 @@ pub async fn propose(
     };
     // C1
     let mut added = add().await?;
-    if added == AddedProposal::Full && forget(state, &present, |_, open| !open).await? > 0 {
+    if added == AddedProposal::Full && forget(state, name, |_, open| !open).await? > 0 {
         added = add().await?;
     }
     if added == AddedProposal::Full {
@@ -212,27 +212,34 @@ pub async fn sign(
 /// There is none.
 pub async fn withdraw(state: &AppState, name: &NamespaceName, id: &Sha256Digest) -> Result<(), PublishError> {
     // C3
-    if !state.db.remove_proposal(name, id).await? {
+    if !state.db.remove_proposal(name, id, None).await? {
         return Err(BadProposal::None(*id).into());
     }
     Ok(state.steps.done(Step::C3)?)
 }
 
-/// Forgets proposals that are void or that nobody went on with; says how many.
+/// Forgets proposals that are void or that nobody went on with; says how many. What cannot be read is named in the log and left
+/// for the next sweep.
 ///
 /// # Errors
 /// The database fails; the next sweep goes on.
 pub async fn sweep(state: &AppState, now: Timestamp) -> Result<u64, PublishError> {
     let since = |time| now.saturating_sub(time).unwrap_or(Timestamp::MIN);
     let (void, idle) = (since(VOID), since(IDLE));
-    let mut forgotten = 0_u64;
-    for name in state.db.namespaces_with_idle_proposals(void, ROUND).await? {
-        let Some(record) = state.db.namespace(&name).await? else {
-            continue;
-        };
-        let present = Present::read(state, record).await?;
-        let due = |updated: Timestamp, open: bool| updated < if open { idle } else { void };
-        forgotten = forgotten.saturating_add(forget(state, &present, due).await?);
+    let due = |updated: Timestamp, open: bool| updated < if open { idle } else { void };
+    let (mut forgotten, mut after) = (0_u64, None);
+    loop {
+        let names = state
+            .db
+            .namespaces_with_idle_proposals(void, after.as_ref(), ROUND)
+            .await?;
+        for name in &names {
+            forgotten = forgotten.saturating_add(forget(state, name, due).await?);
+        }
+        match names.into_iter().next_back() {
+            Some(last) => after = Some(last),
+            None => break,
+        }
     }
     if forgotten > 0 {
         tracing::info!(forgotten, "swept proposals");
@@ -240,26 +247,46 @@ pub async fn sweep(state: &AppState, now: Timestamp) -> Result<u64, PublishError
     Ok(forgotten)
 }
 
-/// Forgets the proposals for which `due` holds, asked with the time of the last signature and whether it is open.
+/// Forgets the namespace's proposals for which `due` holds, asked with the time of the last signature and whether it is open. One
+/// that gets a signature meanwhile stays.
 async fn forget(
     state: &AppState,
-    present: &Present,
+    name: &NamespaceName,
     due: impl Fn(Timestamp, bool) -> bool,
 ) -> Result<u64, PublishError> {
-    let name = &present.record.name;
     let mut forgotten = 0_u64;
     for id in state.db.proposal_ids(name, None, MAX_PROPOSALS).await? {
-        let Some((record, signatures)) = state.db.proposal(name, &id).await? else {
-            continue;
+        let (updated, open) = match seen(state, name, &id).await {
+            Ok(Some(seen)) => seen,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(namespace = %name, proposal = %id, %error, "a proposal cannot be judged; it is left as it is");
+                continue;
+            }
         };
-        let updated = record.updated;
-        let detail = show::detail(state, present, record, signatures).await?;
-        if due(updated, detail.proposal.standing == ProposalStanding::Open)
-            && state.db.remove_proposal(name, &id).await?
-        {
+        if due(updated, open) && state.db.remove_proposal(name, &id, Some(updated)).await? {
             state.steps.done(Step::C3)?;
             forgotten = forgotten.saturating_add(1);
         }
     }
     Ok(forgotten)
+}
+
+/// When a proposal was signed last, and whether it is open. What stands is read behind it: a proposal on top of a publication that
+/// came meanwhile must not be compared with the state before.
+async fn seen(
+    state: &AppState,
+    name: &NamespaceName,
+    id: &Sha256Digest,
+) -> Result<Option<(Timestamp, bool)>, PublishError> {
+    let Some((record, signatures)) = state.db.proposal(name, id).await? else {
+        return Ok(None);
+    };
+    let updated = record.updated;
+    let present = Present::read(state, find(state, name).await?).await?;
+    let detail = show::detail(state, &present, record, signatures).await?;
+    Ok(Some((
+        updated,
+        detail.proposal.standing == ProposalStanding::Open,
+    )))
 }
