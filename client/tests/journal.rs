@@ -9,8 +9,9 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use assay_client::publisher::{AuthorityFolder, PublishError, Publisher, ReleaseTerms, RootChange};
 use assay_client::transport::{Fetched, Reply, Request, Traffic, Transport, TransportError};
@@ -144,6 +145,55 @@ fn half_a_line_of_a_crash_is_written_over_and_other_damage_is_refused() {
         matches!(&refused, Err(PublishError::Folder { path, .. }) if path.ends_with("signed.jsonl")),
         "{refused:?}"
     );
+}
+
+/// Somebody's editor takes the last end of line away: the line is the record of a signature all the same.
+#[test]
+fn a_line_without_its_end_counts_and_is_not_written_over() {
+    let world = World::new();
+    let path = world.dir.path().join("authority/signed.jsonl");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, whole.trim_end()).unwrap();
+    assert_eq!(world.publisher().folder().journal().unwrap().len(), 2);
+    world.publish("1.0.0", &[("a", b"1")]);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with(&whole), "{text}");
+    assert_eq!(text.lines().count(), 4, "{text}");
+}
+
+#[test]
+fn a_journal_that_is_lost_is_not_begun_anew() {
+    let world = World::new();
+    let path = world.dir.path().join("authority/signed.jsonl");
+    let kept = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let folder = world.files("model", &[("a", b"1")]);
+    let refused = world.publisher().publish(&folder, &terms("1.0.0"), now());
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("signed.jsonl") && refused.contains("Restore it from a backup"),
+        "{refused}"
+    );
+    assert!(!path.exists());
+    std::fs::write(&path, kept).unwrap();
+    world.publish("1.0.0", &[("a", b"1")]);
+}
+
+/// Of two runs that read the floors, ask and write them, the slower would take them back.
+#[test]
+fn two_runs_in_one_folder_take_turns_at_the_floors() {
+    let world = World::new();
+    let lock = std::fs::File::create(world.dir.path().join("authority/state.lock")).unwrap();
+    lock.lock().unwrap();
+    std::thread::scope(|scope| {
+        let (told, done) = mpsc::channel();
+        let publisher = world.publisher();
+        scope.spawn(move || told.send(publisher.root(now()).is_ok()));
+        let early = done.recv_timeout(Duration::from_millis(500));
+        assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout));
+        lock.unlock().unwrap();
+        assert_eq!(done.recv_timeout(Duration::from_secs(60)), Ok(true));
+    });
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The authority's folder: private keys, the namespace's identity, and what this publisher last trusted.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use crate::folder::Folder;
 const NAMESPACE: &str = "namespace.json";
 const REQUEST: &str = "create.json";
 const STATE: &str = "state.json";
+/// Empty; locked by whoever reads the state to write it.
+const TURN: &str = "state.lock";
 /// A key file is some hundred bytes; one with comments a few thousand.
 const MAX_KEY_FILE: u64 = 64 << 10;
 const MAX_RECORD: u64 = 32 << 20;
@@ -454,6 +457,11 @@ impl AuthorityFolder {
         )
     }
 
+    /// Whether it belongs to a namespace, or signed the first root of one.
+    pub(super) fn is_anybodys(&self) -> Result<bool, PublishError> {
+        Ok(self.folder.kind(NAMESPACE)?.is_some() || self.folder.kind(REQUEST)?.is_some())
+    }
+
     pub(super) fn save_pending(&self, body: &CreateNamespace) -> Result<(), PublishError> {
         self.save(REQUEST, body, PUBLIC)
     }
@@ -470,6 +478,14 @@ impl AuthorityFolder {
             )
         })?;
         Ok(DeviceState::first(pin, body.root.as_bytes())?)
+    }
+
+    /// A turn at the state, until it is dropped: of two runs that read, ask and write, the slower must not take the floors back.
+    pub(super) fn turn(&self) -> Result<File, PublishError> {
+        let file = self.folder.write_file(TURN)?;
+        file.lock()
+            .map_err(|e| folder_error(self.at(TURN), e.to_string()))?;
+        Ok(file)
     }
 
     pub(super) fn save_state(&self, state: &DeviceState) -> Result<(), PublishError> {

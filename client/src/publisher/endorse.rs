@@ -6,7 +6,6 @@ use assay_authority::RoleKeys;
 use assay_authority::metadata::{Delegation, Root, Target, Targets, default_expiry};
 use assay_schema::tuf::{DelegationTerms, ModelRole};
 use assay_schema::{ReleaseManifest, Sha256Digest};
-use assay_verifier::Approved;
 use jiff::Timestamp;
 
 use super::authority::{KeyRole, NamespaceRecord};
@@ -15,33 +14,34 @@ use super::proposal::{Proposal, mismatch};
 use super::refresh;
 use super::release::latest_delegation;
 use super::{PublishError, Publisher};
+use crate::device::Endorsable;
 
 impl Publisher {
     /// Metadata of this folder's namespace that lists a release of another one: the same target path, length and SHA-256, in the role
     /// of the same name. Where nobody has the role yet, the targets metadata that delegates it to this folder's publisher keys comes
     /// along. `None` if the release is listed already.
     ///
-    /// Only an [`Approved`] can be endorsed: the release passed stages 1 to 6 at its own registry, by this device's pin.
+    /// Only an [`Endorsable`] can be endorsed: the release passed stages 1 to 6 at its own registry, by this device's pin.
     ///
     /// # Errors
     /// It is a release of this very namespace; another release is listed under its path, or has its order; its epoch is above what the
     /// role may give; or the present metadata does not verify.
     pub fn propose_endorsement(
         &self,
-        approved: &Approved,
+        endorsable: &Endorsable,
         now: Timestamp,
     ) -> Result<Option<Proposal>, PublishError> {
         let record = self.folder.namespace()?;
-        let manifest = approved.manifest();
+        let manifest = endorsable.manifest();
         foreign(&record, manifest)?;
-        let text = String::from_utf8(approved.manifest_bytes().to_vec())
+        let text = String::from_utf8(endorsable.manifest_bytes().to_vec())
             .map_err(|e| mismatch("manifest", "UTF-8 text", e))?;
         let base = self.base(&record, Some(&manifest.model), now)?;
         let role = ModelRole::of(&manifest.model, manifest.order);
         let (name, path) = (role.name(), role.manifest_path(&manifest.version));
         let mut top = Targets::read(&base.targets)?;
         let before = base.role(&role).map(Targets::read).transpose()?;
-        let mut target = Target::of(approved.manifest_bytes());
+        let mut target = Target::of(endorsable.manifest_bytes());
         target.note.order = Some(manifest.order);
         if let Some(file) = &before {
             let listed = file.targets()?;

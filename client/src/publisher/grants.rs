@@ -16,7 +16,7 @@ use super::authority::NamespaceRecord;
 use super::proposal::{Proposal, mismatch, signers};
 use super::refresh::{self, Current};
 use super::rotate::{edit, id};
-use super::{PublishError, Publisher};
+use super::{PublishError, Publisher, journal};
 use crate::transport::{Fetched, paths};
 
 /// Keys for blocks of a model.
@@ -104,6 +104,7 @@ impl Publisher {
         };
         let pin = Pin::new(name.clone(), identity);
         self.folder.save_state(&DeviceState::first(&pin, &root)?)?;
+        journal::begin(&self.folder)?;
         self.folder.save_namespace(&record)?;
         Ok(record)
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::path::Path;
 
 use assay_schema::api::{CreateNamespace, Publication};
@@ -15,10 +15,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::authority::AuthorityFolder;
+use super::lines::End;
 use super::{PublishError, folder_error};
 
 /// The journal's file.
 const JOURNAL: &str = "signed.jsonl";
+const LOST: &str = "it is missing. It keeps this folder from signing two bodies of one version, so it is not begun anew by itself. \
+     Restore it from a backup; without one, make it as an empty file, and before each signature ask the other holders what was signed";
 /// A line is some 250 bytes: far more lines than any authority signs.
 const MAX_JOURNAL: u64 = 256 << 20;
 /// An interrupted run is gone on with at its own time for so long; later the body would expire too soon.
@@ -201,20 +204,29 @@ pub fn read_journal(path: &Path) -> Result<Vec<JournalEntry>, PublishError> {
     Ok(read(&mut file).map_err(fail)?.0)
 }
 
-/// The entries of the whole lines, and the length of these.
-fn read(file: &mut File) -> Result<(Vec<JournalEntry>, u64), String> {
+/// Begins the journal of a folder that becomes a namespace's; one that is there stays.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn begin(folder: &AuthorityFolder) -> Result<(), PublishError> {
+    folder.folder().write_file(JOURNAL)?;
+    Ok(folder.folder().sync()?)
+}
+
+/// The entries, and where the next one goes.
+fn read(file: &mut File) -> Result<(Vec<JournalEntry>, End), String> {
     let mut text = String::new();
     let read = Read::by_ref(file).take(MAX_JOURNAL + 1).read_to_string(&mut text);
     let length = read.map_err(|e| e.to_string())? as u64;
     if length > MAX_JOURNAL {
         return Err(format!("more than {MAX_JOURNAL} bytes"));
     }
-    let whole = text.rfind('\n').map_or(0, |at| at + 1);
-    let lines = text.get(..whole).unwrap_or_default().lines().enumerate();
+    let end = End::of::<JournalEntry>(&text);
     let entry = |(n, line)| {
         serde_json::from_str(line).map_err(|e| format!("line {}: {e}. Restore it from a backup", n + 1_usize))
     };
-    Ok((lines.map(entry).collect::<Result<_, _>>()?, whole as u64))
+    let lines = end.lines(&text).enumerate();
+    Ok((lines.map(entry).collect::<Result<_, _>>()?, end))
 }
 
 /// The journal, locked against other runs until it is dropped.
@@ -222,21 +234,23 @@ struct Journal<'a> {
     folder: &'a AuthorityFolder,
     file: File,
     entries: Vec<JournalEntry>,
-    /// Bytes of whole lines; a crash may have left part of one behind them, whose signature never left.
-    whole: u64,
+    end: End,
 }
 
 impl<'a> Journal<'a> {
     fn open(folder: &'a AuthorityFolder) -> Result<Self, PublishError> {
-        let mut file = folder.folder().write_file(JOURNAL)?;
         let fail = |e: String| folder_error(folder.path().join(JOURNAL), e);
+        if folder.folder().kind(JOURNAL)?.is_none() && folder.is_anybodys()? {
+            return Err(fail(LOST.to_owned()));
+        }
+        let mut file = folder.folder().write_file(JOURNAL)?;
         file.lock().map_err(|e| fail(e.to_string()))?;
-        let (entries, whole) = read(&mut file).map_err(fail)?;
+        let (entries, end) = read(&mut file).map_err(fail)?;
         Ok(Self {
             folder,
             file,
             entries,
-            whole,
+            end,
         })
     }
 
@@ -249,12 +263,7 @@ impl<'a> Journal<'a> {
             return Ok(());
         }
         let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-        let (file, whole) = (&mut self.file, self.whole);
-        let written = file
-            .set_len(whole)
-            .and_then(|()| file.seek(SeekFrom::Start(whole)))
-            .and_then(|_| file.write_all(text.as_bytes()))
-            .and_then(|()| file.sync_all());
+        let written = self.end.append(&mut self.file, &text);
         written.map_err(|e| self.error(e.to_string()))?;
         Ok(self.folder.folder().sync()?)
     }

@@ -12,6 +12,7 @@ mod export;
 mod grants;
 mod import;
 mod journal;
+mod lines;
 mod namespace;
 mod namespace_log;
 mod plan;

@@ -84,6 +84,7 @@ impl Publisher {
             }
             None => {
                 let body = self.sign_first(terms, registry, now)?;
+                journal::begin(&self.folder)?;
                 self.folder.save_pending(&body)?;
                 body
             }

@@ -24,10 +24,14 @@ use super::endorse;
 use super::journal::Recorded;
 use super::namespace::refs;
 use super::refresh::{self, Current, refresh};
-use super::{PublishError, Publisher, journal};
+use super::{PublishError, Publisher, folder_error, journal};
+use crate::folder::Folder;
 
 /// The version of a proposal file.
 const VERSION: u32 = 1;
+
+/// A proposal's file holds no secret.
+const FILE: u32 = 0o644;
 
 /// Metadata that some of its signers have not signed yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,6 +54,21 @@ pub struct Proposal {
 }
 
 impl Proposal {
+    /// Writes it as JSON to a file, for those who sign next: a crash at any moment leaves the file that was there, with the
+    /// signatures in it, or this one.
+    ///
+    /// # Errors
+    /// The path has no file name in UTF-8, or cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), PublishError> {
+        let fail = |reason: String| folder_error(path.to_owned(), reason);
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| fail("expected the name of a file, in UTF-8".to_owned()))?;
+        let text = serde_json::to_string_pretty(self).map_err(|e| fail(e.to_string()))?;
+        let folder = path.parent().filter(|parent| *parent != Path::new(""));
+        let folder = Folder::open(folder.unwrap_or(Path::new(".")))?;
+        Ok(folder.replace(name, format!("{text}\n").as_bytes(), FILE)?)
+    }
+
     pub(super) fn new(record: &NamespaceRecord, roles: BTreeMap<String, SignedRole>, at: Timestamp) -> Self {
         Self {
             v: VERSION,

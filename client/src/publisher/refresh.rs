@@ -78,6 +78,7 @@ pub(super) fn refresh(
 ) -> Result<Current, PublishError> {
     let pin = Pin::new(record.name.clone(), record.identity);
     let fetch = Fetch { record, transport };
+    let _turn = folder.turn()?;
     let keep = |failure: Box<Failure>| -> PublishError {
         match folder.save_state(&failure.state) {
             Ok(()) => failure.error.into(),

@@ -1,7 +1,6 @@
 //! Key files that name a key in a token, and what a token signed.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use assay_authority::{KeyKind, PublicKey, TokenError, TokenKey};
 use assay_schema::Sha256Digest;
 use serde::{Deserialize, Serialize};
 
+use super::lines::End;
 use super::{PublishError, folder_error};
 use crate::folder::Folder;
 
@@ -110,10 +110,9 @@ impl TokenKey for Remembering {
         if read.map_err(|e| fail(e.to_string()))? as u64 > MAX_SIGNATURES {
             return Err(fail(format!("more than {MAX_SIGNATURES} bytes; move it away")));
         }
-        // A crash may have left part of a line at the end, whose signature never left.
-        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        let end = End::of::<Line>(&text);
         let digest = hex::encode(input);
-        for (n, line) in text.get(..whole).unwrap_or_default().lines().enumerate() {
+        for (n, line) in end.lines(&text).enumerate() {
             let bad = || fail(format!("line {}: damaged. Move the file away", n + 1));
             let line: Line = serde_json::from_str(line).map_err(|_| bad())?;
             if line.key == self.key && line.digest == digest {
@@ -128,17 +127,11 @@ impl TokenKey for Remembering {
             signature: hex::encode(&signature),
         };
         let line = serde_json::to_string(&line).map_err(|e| fail(e.to_string()))?;
-        append(&mut file, whole as u64, &line).map_err(|e| fail(e.to_string()))?;
+        end.append(&mut file, &format!("{line}\n"))
+            .map_err(|e| fail(e.to_string()))?;
         self.folder.sync().map_err(|e| fail(e.to_string()))?;
         Ok(signature)
     }
-}
-
-fn append(file: &mut File, at: u64, line: &str) -> std::io::Result<()> {
-    file.set_len(at)?;
-    file.seek(SeekFrom::Start(at))?;
-    file.write_all(format!("{line}\n").as_bytes())?;
-    file.sync_all()
 }
 
 #[cfg(test)]
