@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use assay_client::transport::{Limits, Secret, Traffic, registry_address};
 use assay_client::{Device, HttpTransport, Store, Transport, TransportError};
@@ -29,14 +28,7 @@ impl Pace {
     fn limits(self) -> Limits {
         match self {
             Self::Patient => Limits::default(),
-            Self::Brief => Limits {
-                connect: Duration::from_secs(5),
-                answer: Duration::from_secs(10),
-                grace: Duration::from_secs(5),
-                rate: 64 * 1024,
-                attempts: 1,
-                ..Limits::default()
-            },
+            Self::Brief => Limits::brief(),
         }
     }
 }
@@ -127,7 +119,8 @@ impl Context {
             if let Ok(pin) = store.pin(&authority.namespace)
                 && !ways.contains_key(&pin.registry)
             {
-                let way = self.connect(&pin.registry, &none)?;
+                // One that does not answer must not keep the others' word from counting.
+                let way = self.connect_at(&pin.registry, &none, Pace::Brief)?;
                 ways.insert(pin.registry, way);
             }
         }

@@ -162,6 +162,10 @@ fn two_holders_of_root_keys_sign_one_proposal() {
         .exits(DONE);
     assert!(alone.out.contains("assay approve acme "), "{alone:?}");
     let file = world.at("proposal.json");
+    // Neither somebody's file of a name that looks temporary nor what a link there points to is written over.
+    let (notes, victim) = (world.at("proposal.new"), world.at("victim"));
+    std::fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, &notes).unwrap();
     let half = world
         .run([
             "root", "rotate", "acme", "--renew", "--yes", "--out", &file, "--json",
@@ -170,6 +174,9 @@ fn two_holders_of_root_keys_sign_one_proposal() {
         .json();
     assert_eq!(half["published"], false);
     assert_eq!(root(&world)["version"], 2);
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    assert!(std::fs::symlink_metadata(&notes).unwrap().is_symlink());
+    assert!(std::fs::symlink_metadata(&file).unwrap().is_file());
 
     // A proposal that somebody changed on the way is shown for what it is, and what was signed before does not fit it.
     let honest = std::fs::read_to_string(&file).unwrap();

@@ -8,6 +8,10 @@
 
 mod support;
 
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
 use support::exit::{DENIED, DONE, NOT_FOUND, REFUSED, USAGE};
 use support::{Ran, Registry, World};
 
@@ -245,6 +249,43 @@ fn the_owner_alone_changes_what_is_required() {
             "{ran:?}"
         );
     }
+}
+
+/// Two who each require both could never begin, if the one who is to sign waited for its own word.
+#[test]
+fn an_authority_endorses_what_its_own_device_may_not_use_yet() {
+    let two = Two::new();
+    let (url, fingerprint) = (&two.other.registry.url, &two.fingerprint);
+    let add = ["trust", "add", "regulator", "--registry", url, "--fingerprint"];
+    two.authority(&[&add[..], &[fingerprint]].concat()).exits(DONE);
+    let require = ["trust", "require", "acme/minilm", "--authority", "regulator"];
+    two.authority(&require).exits(DONE);
+    two.authority(&["check", "acme/minilm"]).exits(REFUSED);
+    let endorse = ["endorse", "acme/minilm@1.0.0", "--namespace", "regulator"];
+    two.authority(&[&endorse[..], &["--yes"]].concat()).exits(DONE);
+    two.authority(&["check", "acme/minilm"]).exits(DONE);
+}
+
+/// A registry that takes connections and never answers is asked briefly: the others' word may be enough.
+#[test]
+fn an_authority_that_never_answers_is_not_waited_for_as_a_registry_is() {
+    let two = Two::new();
+    two.require();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    let pin = two.acme.at("store/namespaces/regulator/pin.json");
+    let mut record: Value = serde_json::from_slice(&std::fs::read(&pin).unwrap()).unwrap();
+    record["registry"] = address.into();
+    std::fs::write(&pin, record.to_string()).unwrap();
+    let begun = Instant::now();
+    let missing = two.missing(&["check", "acme/minilm"]);
+    assert!(missing.contains("without regulator"), "{missing}");
+    // Four patient attempts would be four minutes.
+    assert!(
+        begun.elapsed() < Duration::from_secs(120),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]

@@ -398,6 +398,22 @@ fn a_gzip_answer_is_read_and_its_bytes_on_the_wire_are_counted() {
     assert!(server.asked.lock().unwrap()[0].contains("accept-encoding: gzip\r\n"));
 }
 
+/// RFC 1952 2.2: several members are one body; RFC 9110 8.4.1: the coding's name is case-insensitive.
+#[test]
+fn a_gzip_answer_of_several_members_is_read_to_its_end() {
+    let coded = [gzipped(b"hello "), gzipped(b"again")].concat();
+    let server = server(vec![answer("200 OK", "Content-Encoding: GZip\r\n", &coded); 2]);
+    let transport = transport(&server);
+    let found = transport.get("/x", 100, None).unwrap();
+    let bytes = b"hello again".to_vec();
+    assert_eq!(found, Fetched::Found { bytes, etag: None });
+    let refused = transport.get("/x", 9, None).unwrap_err();
+    assert!(
+        matches!(refused, TransportError::TooLong { max: 9, .. }),
+        "{refused}"
+    );
+}
+
 #[test]
 fn refuses_a_gzip_bomb() {
     let coded = gzipped(&vec![0; 64 << 20]);

@@ -250,7 +250,7 @@ pub(super) fn review(
         } => {
             let command = match out {
                 Some(out) => {
-                    save(out, &proposal)?;
+                    proposal.save(out)?;
                     format!("assay approve {}", out.display())
                 }
                 None => format!("assay approve {} {id}", proposal.namespace),
@@ -269,16 +269,6 @@ pub(super) fn waiting(done: &str, missing: &[String], command: &str) -> String {
         "{done}; more signatures are needed:\n  {}\nLet the others run: {command}",
         missing.join("\n  ")
     )
-}
-
-fn save(path: &Path, proposal: &Proposal) -> Result<(), Failure> {
-    let fail = |e: String| Failure::new(Exit::Store, "file", format!("write {}: {e}", path.display()));
-    let text = serde_json::to_string_pretty(proposal).map_err(|e| fail(e.to_string()))?;
-    // Beside it first: the signatures that are there already must not be lost.
-    let beside = path.with_extension("new");
-    std::fs::write(&beside, text + "\n")
-        .and_then(|()| std::fs::rename(&beside, path))
-        .map_err(|e| fail(e.to_string()))
 }
 
 /// Nothing is signed that nobody agreed to.

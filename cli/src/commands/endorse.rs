@@ -1,7 +1,7 @@
 //! `assay endorse`: another namespace's release, signed in one's own.
 
 use assay_client::Want;
-use assay_client::device::{Decision, Options};
+use assay_client::device::Options;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -25,9 +25,9 @@ pub(super) fn run(context: &Context, args: &Endorse) -> Result<Answer, Failure> 
         want: Want::Version(release.version.clone()),
         ..Options::default()
     };
-    let approved = match device.approve(&release.model, &options)? {
-        Decision::Approved(approved) => approved,
-        Decision::Not(verdict) => {
+    let endorsable = match device.endorsable(&release.model, &options)? {
+        Ok(endorsable) => endorsable,
+        Err(verdict) => {
             judged(*verdict, Some(&transport))?;
             // `judged` answers nothing but a verdict that permits.
             return Err(Failure::new(
@@ -42,11 +42,11 @@ pub(super) fn run(context: &Context, args: &Endorse) -> Result<Answer, Failure> 
         pin.identity, record.name
     )));
     let now = Timestamp::now();
-    match publisher.propose_endorsement(&approved, now)? {
+    match publisher.propose_endorsement(&endorsable, now)? {
         Some(proposal) => decide(&publisher, proposal, &args.sign),
         None => {
             let text = format!("{release} is endorsed by {} already", record.name);
-            let manifest = approved.manifest_digest();
+            let manifest = endorsable.manifest_digest();
             let document = json!({"published": true, "already": true, "manifest": manifest});
             Ok(Answer::new(document, text))
         }

@@ -1,6 +1,7 @@
 //! Driving stages 1 to 6.
 
-use assay_schema::{ModelRef, NamespaceName, Verdict};
+use assay_schema::{ModelRef, NamespaceName, ReleaseManifest, Sha256Digest, Verdict};
+use assay_verifier::consensus::Consensus;
 use assay_verifier::{Answer, Approved, CheckRequest, CheckStep, Checked, Fetch, Route, Want, check};
 
 use super::{Device, Options, Result, RouteChoice};
@@ -9,11 +10,33 @@ use crate::transport::{Fetched, Transport, paths};
 
 /// How a check ended.
 #[derive(Debug)]
-pub enum Decision {
-    /// Stages 1 to 6 let the release pass, and everybody whose signature the owner requires had signed it.
+pub(super) enum Decision {
+    /// Stages 1 to 6 let the release pass, and everybody whose signature was required had signed it.
     Approved(Box<Approved>),
     /// Refused or deferred.
     Not(Box<Verdict>),
+}
+
+/// A release that passed stages 1 to 6 by its own namespace's word, for whoever is about to sign it as another authority. It cannot be
+/// pulled: the owner's trust policy was not asked, since this authority's word may be the one that it waits for.
+#[derive(Debug)]
+pub struct Endorsable(Box<Approved>);
+
+impl Endorsable {
+    /// The release manifest.
+    pub fn manifest(&self) -> &ReleaseManifest {
+        self.0.manifest()
+    }
+
+    /// Its exact bytes.
+    pub fn manifest_bytes(&self) -> &[u8] {
+        self.0.manifest_bytes()
+    }
+
+    /// Their SHA-256.
+    pub fn manifest_digest(&self) -> Sha256Digest {
+        self.0.manifest_digest()
+    }
 }
 
 impl Device {
@@ -23,21 +46,33 @@ impl Device {
     /// # Errors
     /// The namespace is not trusted here, or the store cannot be read or written. An unreachable or hostile registry is a verdict.
     pub fn check(&self, model: &ModelRef, options: &Options) -> Result<Verdict> {
-        match self.approve(model, options)? {
+        let consensus = self.consensus(model)?;
+        match self.decide(model, options, consensus)? {
             Decision::Approved(approved) => Ok(approved.verdict()),
             Decision::Not(verdict) => Ok(*verdict),
         }
     }
 
-    /// As [`Device::check`], with the release's manifest: for whoever signs it as another authority.
+    /// As [`Device::check`], for whoever signs the release next; the verdict if it does not pass.
     ///
     /// # Errors
     /// As [`Device::check`].
-    pub fn approve(&self, model: &ModelRef, options: &Options) -> Result<Decision> {
+    pub fn endorsable(
+        &self,
+        model: &ModelRef,
+        options: &Options,
+    ) -> Result<std::result::Result<Endorsable, Box<Verdict>>> {
+        Ok(match self.decide(model, options, Consensus::none())? {
+            Decision::Approved(approved) => Ok(Endorsable(approved)),
+            Decision::Not(verdict) => Err(verdict),
+        })
+    }
+
+    fn decide(&self, model: &ModelRef, options: &Options, consensus: Consensus) -> Result<Decision> {
         let pin = self.store.pin(&model.namespace)?;
         let writer = self.store.writer()?;
         let transport = self.transport(&pin.registry)?;
-        self.run_check(&writer, &pin, transport.as_ref(), model, options)
+        self.run_check(&writer, &pin, transport.as_ref(), model, options, consensus)
     }
 
     pub(super) fn run_check(
@@ -47,6 +82,7 @@ impl Device {
         transport: &dyn Transport,
         model: &ModelRef,
         options: &Options,
+        consensus: Consensus,
     ) -> Result<Decision> {
         let cached = self.store.cached(model);
         let route = match options.route {
@@ -63,7 +99,7 @@ impl Device {
             want: options.want.clone(),
             route,
             require: options.require.clone(),
-            consensus: self.consensus(model)?,
+            consensus,
         };
         let mut step = check(
             &self.pin_of(pin),
@@ -77,7 +113,7 @@ impl Device {
                     let whose = await_fetch.namespace();
                     let answer = match *whose == model.namespace {
                         true => answer(transport, whose, await_fetch.wanted()),
-                        false => self.ask_authority(whose, await_fetch.wanted())?,
+                        false => self.ask_authority(&pin.registry, whose, await_fetch.wanted())?,
                     };
                     await_fetch.answer(answer)
                 }
@@ -109,10 +145,11 @@ impl Device {
         }
     }
 
-    /// Another authority is asked where it was trusted, which may be another registry. One that cannot be asked does not count.
-    fn ask_authority(&self, namespace: &NamespaceName, fetch: &Fetch) -> Result<Answer> {
+    /// Another authority is asked where it was trusted, which may be another registry than the release's `own`: then briefly, since
+    /// the others' word may be enough. One that cannot be asked does not count.
+    fn ask_authority(&self, own: &str, namespace: &NamespaceName, fetch: &Fetch) -> Result<Answer> {
         let pin = self.store.pin(namespace)?;
-        Ok(match self.transport(&pin.registry) {
+        Ok(match self.reach(&pin.registry, pin.registry != own) {
             Ok(transport) => answer(transport.as_ref(), namespace, fetch),
             Err(error) => Answer::Failed {
                 reason: error.to_string(),

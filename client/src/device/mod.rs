@@ -20,7 +20,7 @@ use assay_schema::{ModelRef, NamespaceName, Sha256Digest, Stage, Verdict};
 use assay_verifier::{Pin, TrustError, Want, check_age};
 use jiff::{SignedDuration, Timestamp};
 
-pub use check::Decision;
+pub use check::Endorsable;
 pub use oms::{OmsCheck, VerifiedDirectory};
 pub use pull::{PullProgress, Pulled};
 pub use trust::{Change, Fingerprint, TermsChange};
@@ -37,8 +37,10 @@ pub type Connect = dyn Fn(&str) -> std::result::Result<Arc<dyn Transport>, Trans
 /// A device with its store.
 pub struct Device {
     store: Store,
-    connect: Box<Connect>,
-    connected: Mutex<BTreeMap<String, Arc<dyn Transport>>>,
+    connect: Arc<Connect>,
+    /// To the registries of other authorities, where these are not the release's own.
+    connect_briefly: Arc<Connect>,
+    connected: Mutex<BTreeMap<(String, bool), Arc<dyn Transport>>>,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     threads: usize,
     max_stale: Option<SignedDuration>,
@@ -168,7 +170,8 @@ impl Device {
     pub fn new(store: Store) -> Self {
         Self {
             store,
-            connect: Box::new(|address| Ok(Arc::new(HttpTransport::new(address, None, Limits::default())?))),
+            connect: over_http(Limits::default),
+            connect_briefly: over_http(Limits::brief),
             connected: Mutex::default(),
             clock: Box::new(Timestamp::now),
             threads: hash::threads(),
@@ -184,13 +187,14 @@ impl Device {
         self
     }
 
-    /// Reaches registries by `connect`: with a token, other limits, or from memory.
+    /// Reaches all registries by `connect`: with a token, other limits, or from memory.
     #[must_use]
     pub fn connect_by(
         mut self,
         connect: impl Fn(&str) -> std::result::Result<Arc<dyn Transport>, TransportError> + Send + Sync + 'static,
     ) -> Self {
-        self.connect = Box::new(connect);
+        self.connect = Arc::new(connect);
+        self.connect_briefly = Arc::clone(&self.connect);
         self
     }
 
@@ -243,14 +247,28 @@ impl Device {
     }
 
     fn transport(&self, registry: &str) -> Result<Arc<dyn Transport>> {
+        self.reach(registry, false)
+    }
+
+    fn reach(&self, registry: &str, briefly: bool) -> Result<Arc<dyn Transport>> {
         let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(transport) = connected.get(registry) {
+        let key = (registry.to_owned(), briefly);
+        if let Some(transport) = connected.get(&key) {
             return Ok(Arc::clone(transport));
         }
-        let transport = (self.connect)(registry)?;
-        connected.insert(registry.to_owned(), Arc::clone(&transport));
+        let connect = if briefly {
+            &self.connect_briefly
+        } else {
+            &self.connect
+        };
+        let transport = connect(registry)?;
+        connected.insert(key, Arc::clone(&transport));
         Ok(transport)
     }
+}
+
+fn over_http(limits: fn() -> Limits) -> Arc<Connect> {
+    Arc::new(move |address| Ok(Arc::new(HttpTransport::new(address, None, limits())?)))
 }
 
 impl Device {

@@ -101,7 +101,14 @@ impl Device {
             already_active,
             traffic: self.traffic().since(before),
         };
-        let approved = match self.run_check(&writer, &pin, transport.as_ref(), model, options)? {
+        let approved = match self.run_check(
+            &writer,
+            &pin,
+            transport.as_ref(),
+            model,
+            options,
+            self.consensus(model)?,
+        )? {
             Decision::Approved(approved) => *approved,
             Decision::Not(verdict) => return Ok(pulled(*verdict, false)),
         };

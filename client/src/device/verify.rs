@@ -61,7 +61,14 @@ impl Device {
         let transport = self.transport(&pin.registry)?;
         let approved = {
             let writer = self.store.writer()?;
-            match self.run_check(&writer, &pin, transport.as_ref(), model, &options)? {
+            match self.run_check(
+                &writer,
+                &pin,
+                transport.as_ref(),
+                model,
+                &options,
+                self.consensus(model)?,
+            )? {
                 Decision::Approved(approved) => *approved,
                 Decision::Not(verdict) => return Ok(*verdict),
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assay_schema::limits::{MAX_JSON_BODY, MAX_PUBLICATION};
 use assay_schema::problem::{self, Problem};
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use ureq::http::{self, Response, StatusCode, header};
 
 use super::paced::Paced;
@@ -49,6 +49,20 @@ pub struct Limits {
     pub attempts: u32,
     /// Pause before the second attempt; doubled each time, at most ten seconds.
     pub pause: Duration,
+}
+
+impl Limits {
+    /// For what is asked once and briefly: whatever does not come is done without, or asked for another time.
+    pub fn brief() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            answer: Duration::from_secs(10),
+            grace: Duration::from_secs(5),
+            rate: 64 * 1024,
+            attempts: 1,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Limits {
@@ -259,9 +273,11 @@ impl HttpTransport {
         }
         let coding = header_text(&response, header::CONTENT_ENCODING);
         let body = self.body(response);
+        // RFC 9110 8.4.1: codings are case-insensitive.
+        let coding = coding.map(|coding| coding.to_ascii_lowercase());
         let read = match coding.as_deref() {
             None | Some("identity") => read_bounded(body, max, announced),
-            Some("gzip") => read_gzip(body, max),
+            Some("gzip" | "x-gzip") => read_gzip(body, max),
             Some(other) => {
                 return Err(TransportError::Malformed {
                     path: path.to_owned(),
@@ -422,9 +438,9 @@ impl Transport for HttpTransport {
     }
 }
 
-/// Reads a gzip body to its end: at most `max` bytes of it, which make at most `max` bytes. `None` if they make more.
+/// Reads a gzip body to its end, all members of it (RFC 1952 2.2): at most `max` bytes of it, which make at most `max` bytes. `None` if they make more.
 fn read_gzip(body: impl Read, max: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut decoder = GzDecoder::new(body.take(max));
+    let mut decoder = MultiGzDecoder::new(body.take(max));
     let read = read_bounded(&mut decoder, max, None)?;
     // Only a body that was seen to end gives its connection back for the next request.
     let _ = decoder.into_inner().read(&mut [0]);
