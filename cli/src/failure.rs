@@ -250,7 +250,10 @@ impl From<PublishError> for Failure {
             | PublishError::ModelSignature(_)
             | PublishError::Release(_)
             | PublishError::Manifest(_) => (Exit::Failed, "signing"),
-            PublishError::Untrusted(_) => (Exit::Refused, "registry-metadata-refused"),
+            PublishError::Untrusted(e) => {
+                let advice = printable(&e.refusal().advice);
+                return Self::new(Exit::Refused, "registry-metadata-refused", message).advise(advice);
+            }
             PublishError::Missing { .. } | PublishError::NotListed { .. } => {
                 (Exit::Network, "registry-incomplete")
             }

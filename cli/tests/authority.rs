@@ -363,6 +363,53 @@ fn a_publisher_without_the_targets_key_publishes_what_was_granted_until_it_is_re
         .exits(REFUSED);
 }
 
+#[test]
+fn a_publishers_key_that_signed_with_another_is_taken_away_and_revoked_and_the_model_goes_on() {
+    let world = World::new();
+    let second = holder(&world, "second");
+    let (own, public) = (
+        world.at("authority/publisher.pem.pub"),
+        format!("{second}/publisher.pem.pub"),
+    );
+    copy(
+        &format!("{second}/publisher.pem"),
+        &world.at("authority/publisher-2.pem"),
+    );
+    let grant = [
+        "role",
+        "grant",
+        "acme/minilm",
+        "--block",
+        "0",
+        "--key",
+        &own,
+        "--key",
+        &public,
+        "--yes",
+    ];
+    world.run(grant).exits(DONE);
+    let model = world.model("model", 1);
+    world.run(["publish", &model, "acme/minilm@1.0.0"]).exits(DONE);
+    let keys = ["key", "add", &world.at("authority"), "--role", "status"];
+    world.run(keys).exits(DONE);
+    let status = world.at("authority/status.pem.pub");
+    world
+        .run(["status", "init", "acme", "--key", &status, "--yes"])
+        .exits(DONE);
+    let lost = granted_to(&world, &public);
+    world
+        .run(["role", "revoke", "acme/minilm", &lost, "--yes"])
+        .exits(DONE);
+    world
+        .run(["status", "revoke", "acme", "--key-id", &lost, "--yes"])
+        .exits(DONE);
+    world.run(["check", "acme/minilm"]).exits(DONE);
+    world.run(["pull", "acme/minilm"]).exits(DONE);
+    world.run(["role", "renew", "acme/minilm", "--yes"]).exits(DONE);
+    world.run(["namespace", "renew", "acme", "--yes"]).exits(DONE);
+    world.run(["check", "acme/minilm"]).exits(DONE);
+}
+
 /// The id of this public key, as a grant to it alone shows it.
 fn granted_to(world: &World, public: &str) -> String {
     let shown = world.run(["role", "grant", "acme/other", "--block", "7", "--key", public]);

@@ -185,6 +185,8 @@ pub(crate) enum NamespaceCommand {
     Create(NamespaceCreate),
     /// Show or change the log that a namespace names, and the witnesses that it demands
     Log(NamespaceLog),
+    /// Sign the namespace's targets metadata anew as it stands, with a later expiry
+    Renew(NamespaceRenew),
     /// Let a folder of keys sign for a namespace that exists
     Join(NamespaceJoin),
     /// Write everything public of a namespace into a folder
@@ -268,6 +270,20 @@ pub(crate) struct NamespaceLog {
     /// Demand no witnesses any more: a split view is then not excluded
     #[arg(long, conflicts_with_all = ["witness", "witness_threshold"])]
     pub(crate) no_witnesses: bool,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Delegations and what the namespace says of signers and logs expire 180 days after they were signed; every change of them signs them anew, \
+too. It takes targets keys only. The root is renewed by `assay root rotate --renew`, a model's releases by `assay role renew`.
+
+Example:
+  assay namespace renew acme")]
+pub(crate) struct NamespaceRenew {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
     #[command(flatten)]
     pub(crate) sign: SignArgs,
 }

@@ -285,6 +285,8 @@ pub(crate) enum RoleCommand {
     Grant(RoleGrant),
     /// Take a publisher's key from a model
     Revoke(RoleRevoke),
+    /// Sign a model's files anew as they stand, with a later expiry
+    Renew(RoleRenew),
     /// List who publishes a model, block by block
     List(RoleList),
 }
@@ -324,8 +326,8 @@ pub(crate) struct RoleGrant {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Releases that only this key signed would be refused by every device from then on; so the role's file is signed anew by those who \
-remain, in the same publication. Where this folder has none of their keys, the proposal goes to the registry for them to sign.
+Releases that only this key signed would be refused by every device from then on, and others once `assay status revoke --key-id` \
+revokes it; so a role's file with its signature is signed anew by those who remain, in the same publication. Where this folder has none of their keys, the proposal goes to the registry for them to sign.
 
 Example:
   assay role revoke acme/minilm 3f9c01d2 --replace ./new.pem.pub")]
@@ -341,6 +343,25 @@ pub(crate) struct RoleRevoke {
     /// How many must sign from now on [default: as before]
     #[arg(long, value_name = "K")]
     pub(crate) threshold: Option<u64>,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A file expires 180 days after it was signed, and devices then refuse the releases in it until it is signed anew; publishing does that for \
+the block of the release. Signatures of keys that the block does not list any more fall away. Nothing else changes.
+
+Examples:
+  assay role renew acme/minilm
+  assay role renew acme/minilm --block 0 --yes")]
+pub(crate) struct RoleRenew {
+    /// The model, as NAMESPACE/MODEL
+    #[arg(value_name = "NS/MODEL")]
+    pub(crate) model: ModelRef,
+    /// A block: counter / 100. Repeatable [default: every block that has releases]
+    #[arg(long, value_name = "N")]
+    pub(crate) block: Vec<u64>,
     #[command(flatten)]
     pub(crate) sign: SignArgs,
 }

@@ -15,13 +15,13 @@ use crate::exit;
 
 pub(crate) use authority::{
     KeyAdd, KeyCommand, KeyList, KeyType, Keygen, LogChoice, LogName, NamespaceCommand, NamespaceCreate,
-    NamespaceLog, Publish,
+    NamespaceLog, NamespaceRenew, Publish,
 };
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use change::{
     Approve, Endorse, NamespaceJoin, ProposalCommand, ProposalList, ProposalOf, Proposals, ReachArgs,
-    RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs, StatusCommand, StatusInit,
-    StatusRevoke, StatusShow,
+    RoleCommand, RoleGrant, RoleRenew, RoleRevoke, RootCommand, RootRotate, SignArgs, StatusCommand,
+    StatusInit, StatusRevoke, StatusShow,
 };
 pub(crate) use device::{
     Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, Term, TermsArgs, TrustAdd,

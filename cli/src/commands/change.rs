@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::namespace::authority_of;
 use crate::args::{
-    Approve, ReachArgs, RoleCommand, RoleGrant, RoleRevoke, RootCommand, RootRotate, SignArgs,
+    Approve, ReachArgs, RoleCommand, RoleGrant, RoleRenew, RoleRevoke, RootCommand, RootRotate, SignArgs,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -61,6 +61,7 @@ pub(super) fn role(context: &Context, command: &RoleCommand) -> Result<Answer, F
     match command {
         RoleCommand::Grant(args) => grant(context, args),
         RoleCommand::Revoke(args) => revoke(context, args),
+        RoleCommand::Renew(args) => renew(context, args),
         RoleCommand::List(args) => {
             let (publisher, _) = open(context, &args.sign, Some(&args.model.namespace))?;
             let found = publisher.delegations(&args.model.model, Timestamp::now())?;
@@ -151,6 +152,12 @@ fn revoke(context: &Context, args: &RoleRevoke) -> Result<Answer, Failure> {
         threshold: args.threshold,
     };
     let proposal = publisher.propose_revocation(&revocation, Timestamp::now())?;
+    decide(&publisher, proposal, &args.sign)
+}
+
+fn renew(context: &Context, args: &RoleRenew) -> Result<Answer, Failure> {
+    let (publisher, _) = of_model(context, &args.sign, &args.model)?;
+    let proposal = publisher.propose_role_renewal(&args.model.model, &args.block, Timestamp::now())?;
     decide(&publisher, proposal, &args.sign)
 }
 

@@ -10,10 +10,13 @@ use assay_schema::signers::{Signer, SignerIdentity};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::change::{decide, open};
 use super::foreign::{public_key, text_file};
 use super::keygen::Thresholds;
 use super::{moving, namespace_log};
-use crate::args::{AuthorityArgs, LogChoice, NamespaceCommand, NamespaceCreate, NamespaceJoin};
+use crate::args::{
+    AuthorityArgs, LogChoice, NamespaceCommand, NamespaceCreate, NamespaceJoin, NamespaceRenew,
+};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -26,6 +29,7 @@ pub(super) fn run(context: &Context, command: &NamespaceCommand) -> Result<Answe
         NamespaceCommand::Create(args) => create(context, args),
         NamespaceCommand::Join(args) => join(context, args),
         NamespaceCommand::Log(args) => namespace_log::run(context, args),
+        NamespaceCommand::Renew(args) => renew(context, args),
         NamespaceCommand::Export(args) => moving::export(context, args),
         NamespaceCommand::Import(args) => moving::import(context, args),
         NamespaceCommand::Show(args) => {
@@ -124,6 +128,12 @@ fn other_signers(args: &NamespaceCreate) -> Result<Vec<Signer>, Failure> {
         })
     });
     by_key.chain(by_identity).collect()
+}
+
+fn renew(context: &Context, args: &NamespaceRenew) -> Result<Answer, Failure> {
+    let (publisher, _) = open(context, &args.sign, Some(&args.namespace))?;
+    let proposal = publisher.propose_targets_renewal(Timestamp::now())?;
+    decide(&publisher, proposal, &args.sign)
 }
 
 fn join(context: &Context, args: &NamespaceJoin) -> Result<Answer, Failure> {

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use assay_authority::PublicKey;
 use assay_authority::metadata::{Delegation, RoleKeys, Root, Targets, default_expiry};
-use assay_schema::api::SignedRole;
 use assay_schema::limits::MAX_ROOT;
 use assay_schema::tuf::{DelegationTerms, ModelRole};
 use assay_schema::{ModelName, NamespaceName, Sha256Digest};
@@ -13,8 +12,9 @@ use assay_verifier::{DeviceState, Pin};
 use jiff::Timestamp;
 
 use super::authority::NamespaceRecord;
-use super::proposal::{Proposal, mismatch, signers};
-use super::refresh::{self, Current};
+use super::proposal::{Proposal, mismatch};
+use super::refresh;
+use super::renew::renewed;
 use super::rotate::{edit, id};
 use super::{PublishError, Publisher, journal};
 use crate::transport::{Fetched, paths};
@@ -138,8 +138,8 @@ impl Publisher {
         Ok(views)
     }
 
-    /// Targets metadata in which these blocks are delegated to these keys. Where a block has releases that the keys did not sign,
-    /// its file comes with it, for them to sign.
+    /// Targets metadata in which these blocks are delegated to these keys. Where a block's file lacks signatures of the keys, or has
+    /// one of another key, it comes along, for them to sign.
     ///
     /// # Errors
     /// A key serves a top-level role, the threshold cannot be met, or the present metadata does not verify.
@@ -172,8 +172,8 @@ impl Publisher {
         })
     }
 
-    /// Targets metadata in which no block of the model lists the key any more. Files that only it signed come along, for those who
-    /// remain to sign: until then nobody could use the releases in them.
+    /// Targets metadata in which no block of the model lists the key any more. Files that it signed come along, for those who remain
+    /// to sign: nobody could use the releases in them any more once a status revokes the key, or now if only it signed them.
     ///
     /// # Errors
     /// No block lists the key, or too few keys would remain.
@@ -228,17 +228,19 @@ impl Publisher {
                 roles.insert(role.name(), file);
             }
         }
-        if top == Targets::read(&base.targets)? {
-            return Err(mismatch(
-                "change",
-                "other keys, threshold or epoch",
-                "what stands",
-            ));
+        if top != Targets::read(&base.targets)? {
+            top.advance(default_expiry("targets", at)?)?;
+            let parent = Some(refresh::digest(&base.targets));
+            roles.insert("targets".to_owned(), top.sign(&[], None)?.publish(parent)?);
         }
-        top.advance(default_expiry("targets", at)?)?;
-        let parent = Some(refresh::digest(&base.targets));
-        roles.insert("targets".to_owned(), top.sign(&[], None)?.publish(parent)?);
-        Ok(Proposal::new(&record, roles, at))
+        match roles.is_empty() {
+            true => Err(mismatch(
+                "change",
+                "other keys, threshold or epoch; `assay role renew` signs what stands anew",
+                "what stands",
+            )),
+            false => Ok(Proposal::new(&record, roles, at)),
+        }
     }
 }
 
@@ -250,29 +252,6 @@ fn delegated(top: &Targets, model: &ModelName) -> Result<Vec<(ModelRole, Delegat
         }
     }
     Ok(found)
-}
-
-/// The role's file to be signed anew, if too few of these keys signed the one that stands.
-fn renewed(
-    base: &Current,
-    role: &ModelRole,
-    keys: &RoleKeys,
-    at: Timestamp,
-) -> Result<Option<SignedRole>, PublishError> {
-    let Some(bytes) = base.role(role) else {
-        return Ok(None);
-    };
-    let signed = signers(&String::from_utf8_lossy(bytes));
-    let mut remaining = 0;
-    for key in &keys.keys {
-        remaining += u64::from(signed.contains(&id(key)?));
-    }
-    if remaining >= keys.threshold {
-        return Ok(None);
-    }
-    let mut file = Targets::read(bytes)?;
-    file.advance(default_expiry(&role.name(), at)?)?;
-    Ok(Some(file.sign(&[], None)?.publish(Some(refresh::digest(bytes)))?))
 }
 
 /// Reads a public key from its PEM file.

@@ -20,6 +20,7 @@ mod proposal;
 mod refresh;
 mod registry;
 mod release;
+mod renew;
 mod restrict;
 mod rotate;
 mod token;

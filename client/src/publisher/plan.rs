@@ -35,7 +35,7 @@ impl Publisher {
             (self.progress)(super::Progress::Hashed(n));
         })?;
         let files: Vec<FileEntry> = files.iter().map(entry).collect();
-        let current = self.refresh(&record, &terms.model, now)?;
+        let current = self.base(&record, Some(&terms.model), now)?;
         let already = self.already(&record, &current, terms, &files)?;
         let order = match &already {
             Some(already) => already.order,

@@ -44,6 +44,12 @@ impl Current {
             .map(|(_, bytes)| bytes.as_slice())
     }
 
+    /// The files of the model's roles that were accepted.
+    pub(super) fn model_roles(&self) -> impl Iterator<Item = (ModelRole, &[u8])> {
+        let roles = self.roles.iter();
+        roles.map(|(role, bytes)| (role.clone(), bytes.as_slice()))
+    }
+
     /// The release that is highest in order.
     pub(super) fn highest(&self) -> Result<Option<ListedRelease>, PublishError> {
         let mut highest: Option<ListedRelease> = None;

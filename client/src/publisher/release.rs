@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use super::authority::{KeyRole, NamespaceRecord};
 use super::namespace::refs;
 use super::proposal::{Files, Outcome, Proposal, SignedHere};
-use super::refresh::{self, Current, refresh};
+use super::refresh::{self, Current};
 use super::registry::Registry;
 use super::upload::{Source, Upload, upload_all};
 use super::{Progress, PublishError, Publisher, journal};
@@ -131,7 +131,7 @@ impl Publisher {
         })?;
         let entries: Vec<FileEntry> = files.iter().map(entry).collect();
 
-        let mut current = self.refresh(&record, &terms.model, now)?;
+        let mut current = self.base(&record, Some(&terms.model), now)?;
         if let Some(already) = self.already(&record, &current, terms, &entries)? {
             return Ok(already);
         }
@@ -160,7 +160,7 @@ impl Publisher {
         for rebase in 0..=REBASES {
             if let Some(lost) = lost.take() {
                 (self.progress)(Progress::Rebasing(rebase));
-                let newer = self.refresh(&record, &terms.model, now)?;
+                let newer = self.base(&record, Some(&terms.model), now)?;
                 // An answer that was lost on its way: the publication was ours.
                 if let Some(already) = self.already(&record, &newer, terms, &prepared.entries)? {
                     return Ok(already);
@@ -189,15 +189,6 @@ impl Publisher {
             }
         }
         Err(PublishError::Crowded(REBASES))
-    }
-
-    pub(super) fn refresh(
-        &self,
-        record: &NamespaceRecord,
-        model: &ModelName,
-        now: Timestamp,
-    ) -> Result<Current, PublishError> {
-        refresh(&self.folder, record, self.transport.as_ref(), Some(model), now)
     }
 
     fn release_keys(&self) -> Result<Keys, PublishError> {
@@ -384,7 +375,9 @@ impl Publisher {
         now: Timestamp,
     ) -> Result<PublishedRelease, PublishError> {
         // The registry signs its part at its own time, which may be a moment after `now`.
-        let listed = self.refresh(record, &terms.model, now)?.version(&terms.version)?;
+        let listed = self
+            .base(record, Some(&terms.model), now)?
+            .version(&terms.version)?;
         match listed {
             Some(listed) if listed.target.sha256 == published.manifest => Ok(published),
             _ => Err(PublishError::NotListed {

@@ -61,7 +61,7 @@ pub struct MemoryRegistry {
     snapshot: SigningKey,
     timestamp: SigningKey,
     judge: Mutex<Option<Judge>>,
-    now: Timestamp,
+    now: Mutex<Timestamp>,
     meter: Meter,
     /// Ranges of blobs that were opened: digest, offset, length.
     pub opened: Mutex<Vec<(Sha256Digest, u64, u64)>>,
@@ -88,10 +88,20 @@ impl MemoryRegistry {
             snapshot: SigningKey::generate(KeyKind::Ed25519).unwrap(),
             timestamp: SigningKey::generate(KeyKind::Ed25519).unwrap(),
             judge: Mutex::default(),
-            now,
+            now: Mutex::new(now),
             meter: Meter::default(),
             opened: Mutex::default(),
         })
+    }
+
+    pub fn now(&self) -> Timestamp {
+        *self.now.lock().unwrap()
+    }
+
+    /// It is this time, and snapshot and timestamp are signed anew.
+    pub fn at(&self, now: Timestamp) {
+        *self.now.lock().unwrap() = now;
+        self.sign_online(&mut self.inner.lock().unwrap());
     }
 
     /// From now on parts of blobs are answered as `judge` says.
@@ -138,12 +148,12 @@ impl MemoryRegistry {
             .iter()
             .map(|(role, (version, bytes))| (format!("{role}.json"), FileMeta::of(*version, bytes)))
             .collect();
-        let expires = default_expiry("snapshot", self.now).unwrap();
+        let expires = default_expiry("snapshot", self.now()).unwrap();
         let snapshot = Snapshot::new(identity, version, expires, &files)
             .unwrap()
             .sign(&[&self.snapshot])
             .unwrap();
-        let expires = default_expiry("timestamp", self.now).unwrap();
+        let expires = default_expiry("timestamp", self.now()).unwrap();
         let timestamp = TimestampRole::new(identity, version, expires, &snapshot.meta())
             .unwrap()
             .sign(&[&self.timestamp])
@@ -182,7 +192,7 @@ impl MemoryRegistry {
             identity: inner.identity.unwrap(),
             visibility: Visibility::Public,
             versions: BTreeMap::new(),
-            created: self.now,
+            created: self.now(),
         }
     }
 
@@ -486,7 +496,7 @@ impl Transport for MemoryRegistry {
                     state: ReleaseState::Candidate,
                     size: manifest.size(),
                     files: manifest.files.len() as u64,
-                    created: self.now,
+                    created: self.now(),
                     published: None,
                 })
             }

@@ -143,7 +143,7 @@ pub enum PublishError {
     #[error(transparent)]
     Proposal(#[from] BadProposal),
     /// The device's own verifier refuses the metadata.
-    #[error("{0}; a device would refuse this, so nothing was published")]
+    #[error("{0}; a device would refuse this, so nothing was published{remedy}", remedy = remedy(.0))]
     Trust(#[from] TrustError),
     /// The device's own verifier refuses a release.
     #[error("a device would refuse {model}@{version}, so nothing was published: {}", reason(.verdict))]
@@ -155,6 +155,14 @@ pub enum PublishError {
         /// Why.
         verdict: Box<Verdict>,
     },
+}
+
+/// What a publisher can do about it. Other refusals advise devices whom to ask, which is whoever reads this.
+fn remedy(error: &TrustError) -> String {
+    match error {
+        TrustError::Expired { .. } => format!(". {}", error.refusal().advice),
+        _ => String::new(),
+    }
 }
 
 fn reason(verdict: &Verdict) -> String {

@@ -191,3 +191,31 @@ async fn an_expired_status_stops_devices_until_it_is_renewed() {
         .await
         .permitted();
 }
+
+#[actix_web::test]
+async fn a_role_that_expired_is_renewed_as_it_stands_and_its_releases_are_used_again() {
+    let registry = Registry::new().await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    let (manifest, file) = registry.first_release("acme", &authority).await;
+    let role_at = |version, expires: &str| {
+        let mut value = authority.model_value(&role("minilm"), version, &[&manifest]);
+        value["expires"] = expires.into();
+        sign(&value, &authority.publisher)
+    };
+    let short = role_at(2, "2026-12-05T00:00:00Z");
+    let sent = publication(&[("model.minilm.0", &short, Some(&file))]);
+    registry.publish("acme", &sent).await.expect(200);
+    registry.pass(SignedDuration::from_hours(24 * 5));
+    assay_server::publish::resign::all_due(&registry.state).await;
+    let late = role_at(3, "2026-12-05T00:00:00Z");
+    let sent = publication(&[("model.minilm.0", &late, Some(&short))]);
+    let problem = registry.publish("acme", &sent).await.expect(422);
+    let detail = problem.problem("metadata-refused").detail;
+    assert!(detail.contains("assay role renew"), "{detail}");
+    let renewed = role_at(3, LATER);
+    let sent = publication(&[("model.minilm.0", &renewed, Some(&short))]);
+    registry.publish("acme", &sent).await.expect(200);
+    device(&registry, "acme", &authority, Want::Highest, BUNDLE)
+        .await
+        .permitted();
+}

@@ -388,8 +388,8 @@ fn expiry_advice(role: &str, now: Timestamp, clock: Timestamp) -> String {
             "The namespace's authority must sign the next root (`assay root rotate`); or this registry withholds it."
         }
         "targets" => {
-            "The namespace's authority must sign its targets anew, as its next change of delegations, signers or log does; or this \
-             registry withholds that."
+            "The namespace's authority must sign its targets anew (`assay namespace renew`), as every change of delegations, signers or \
+             log does, too; or this registry withholds that."
         }
         "status" => {
             "The namespace's authority must renew its status (`assay status renew`, as a scheduled job); or this registry withholds \
@@ -400,7 +400,8 @@ fn expiry_advice(role: &str, now: Timestamp, clock: Timestamp) -> String {
              again later or by another registry or mirror, and tell the registry's operator."
         }
         model if model.starts_with("model.") => {
-            "The model's publishers must sign their role anew, as their next release does; or this registry withholds that."
+            "The model's publishers must sign their role anew (`assay role renew`), as their next release does, too; or this registry \
+             withholds that."
         }
         _ => "Whoever signs this role must sign it anew; or this registry withholds that.",
     };
