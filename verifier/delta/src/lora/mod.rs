@@ -1,7 +1,7 @@
 //! Merged adapters: a tensor that differs from its base by a product of two thin matrices (LoRA, arXiv 2106.09685).
 //!
 //! Merging W' = W + B A touches every weight, so that no difference of bytes is small; but the product has rank 8 or 16 and fits into
-//! a few per cent of the tensor. [`search`] finds such factors in two tensors; [`Factors::predict`] adds their product to base bytes,
+//! a few per cent of the tensor. [`search()`] finds such factors in two tensors; [`Factors::predict`] adds their product to base bytes,
 //! and what it yields is a better base: the codec still stores what is exactly left, which for most weights is nothing.
 //!
 //! A prediction comes out the same on every machine: products and sums are in binary64, in the order of the ranks, without fused

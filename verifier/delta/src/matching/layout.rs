@@ -1,10 +1,18 @@
 //! From matches and runs to the segments of a file.
 
-use super::content::{Index, MIN_RUN, Run};
+use assay_schema::limits::CHUNK_SIZE;
+
+use super::content::{self, Index, Run};
 use super::rows::rows;
 use super::tensors::Match;
 use super::{MatchError, ModelFile};
 use crate::{BasePosition, Dtype, Segment};
+
+/// Segments that begin in one chunk, before small ones are no longer told apart. A chunk has room for few operations, and a file of
+/// thousands of tiny tensors in another order must not cost all of it.
+const MAX_SEGMENTS: usize = 1_000;
+/// The largest segment that is given up then.
+const SCRAP: u64 = 4 << 10;
 
 /// The segments of `file`: disjoint, in order, and all of it.
 pub(super) fn segments(
@@ -18,6 +26,7 @@ pub(super) fn segments(
         index,
         file,
         segments: Vec::new(),
+        chunk: (0, 0),
     };
     let rows = rows(file.spans);
     let mut next = 0;
@@ -44,6 +53,8 @@ struct Out<'a> {
     index: &'a Index<'a>,
     file: &'a ModelFile<'a>,
     segments: Vec<Segment>,
+    /// The chunk in which the last segment begins, and how many do.
+    chunk: (u64, usize),
 }
 
 impl Out<'_> {
@@ -68,6 +79,20 @@ impl Out<'_> {
                 return;
             }
         }
+        let chunk = from / u64::from(CHUNK_SIZE);
+        self.chunk = match self.chunk {
+            (last, count) if last == chunk => (chunk, count + 1),
+            _ => (chunk, 1),
+        };
+        if self.chunk.1 > MAX_SEGMENTS
+            && to - from <= SCRAP
+            && let Some(last) = self.segments.last_mut()
+            && last.target.end - last.target.start <= u64::from(CHUNK_SIZE)
+        {
+            last.target.end = to;
+            (last.base, last.dtype, last.row) = (None, Dtype::Bytes, None);
+            return;
+        }
         self.segments.push(Segment {
             target: from..to,
             base,
@@ -83,10 +108,9 @@ impl Out<'_> {
         }
         let unit = dtype.unit() as u64;
         let runs = self.index.runs(self.file, from, to)?;
-        let runs: Vec<Run> = runs
-            .into_iter()
-            .filter_map(|run| whole_units(run, from, unit))
-            .collect();
+        let least = content::least(self.file.bytes.len());
+        let runs = runs.into_iter().filter_map(|run| whole_units(run, from, unit));
+        let runs: Vec<Run> = runs.filter(|run| run.length >= least).collect();
         let mut next = from;
         let mut before = None;
         for run in &runs {
@@ -158,7 +182,7 @@ impl Out<'_> {
     }
 }
 
-/// The part of a run that holds whole units, counted from `from`, if it is still worth something.
+/// The part of a run that holds whole units, counted from `from`.
 fn whole_units(run: Run, from: u64, unit: u64) -> Option<Run> {
     if unit <= 1 {
         return Some(run);
@@ -166,7 +190,7 @@ fn whole_units(run: Run, from: u64, unit: u64) -> Option<Run> {
     let begin = from + (run.target - from).next_multiple_of(unit);
     let skip = begin - run.target;
     let length = run.length.checked_sub(skip)? / unit * unit;
-    (length >= MIN_RUN).then_some(Run {
+    Some(Run {
         target: begin,
         base: BasePosition {
             file: run.base.file,

@@ -180,6 +180,29 @@ fn a_name_that_moved_on_to_another_tensor_is_not_followed() {
 }
 
 #[test]
+fn thousands_of_tiny_tensors_do_not_make_thousands_of_segments_a_chunk() {
+    let mut tensors: Vec<Tensor> = (0..20_000)
+        .map(|i| Tensor::random(&format!("t{i}"), &[8], i))
+        .collect();
+    tensors.push(Tensor::random("large", &[512, 512], 1));
+    let base = one(&tensors);
+    tensors.reverse();
+    let target = one(&tensors);
+    let segments = matched(&base, &target);
+    let mut chunks = std::collections::BTreeMap::new();
+    for segment in &segments[0] {
+        *chunks.entry(segment.target.start >> 20).or_insert(0) += 1;
+    }
+    assert!(chunks.values().all(|count| *count < 1_300), "{chunks:?}");
+    // The large one is still matched.
+    assert!(
+        segments[0]
+            .iter()
+            .any(|s| s.base.is_some() && s.target.end - s.target.start >= 1 << 20)
+    );
+}
+
+#[test]
 fn added_rows_leave_the_others_where_they_were() {
     let mut tensors = model(2, 6);
     let base = one(&tensors);
