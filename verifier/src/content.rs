@@ -52,7 +52,8 @@ enum Ending {
 pub struct Content {
     mode: Mode,
     manifest: ReleaseManifest,
-    state: Option<DeviceState>,
+    /// Of a pull: what is persisted, and the manifest's digest.
+    state: Option<(DeviceState, Sha256Digest)>,
     reports: Reports,
     files: Vec<FileProgress>,
     /// The first file that is not finished.
@@ -71,6 +72,7 @@ impl Content {
     pub fn pull(approved: Approved, staged: &[u64]) -> Self {
         let Approved {
             manifest,
+            digest,
             state,
             reports,
             ..
@@ -79,7 +81,7 @@ impl Content {
         let files = files
             .map(|(i, f)| FileProgress::new(i, f, staged.get(i).copied().unwrap_or(0).min(f.size), true))
             .collect();
-        Self::new(Mode::Pull, manifest, Some(state), reports, files)
+        Self::new(Mode::Pull, manifest, Some((state, digest)), reports, files)
     }
 
     /// Verifies what lies in a folder against a release that has just been checked. Nothing is fetched but chunk indexes, and
@@ -186,7 +188,7 @@ impl Content {
     fn new(
         mode: Mode,
         manifest: ReleaseManifest,
-        state: Option<DeviceState>,
+        state: Option<(DeviceState, Sha256Digest)>,
         reports: Reports,
         files: Vec<FileProgress>,
     ) -> Self {
@@ -501,8 +503,8 @@ impl Content {
     fn persist(&mut self) {
         self.ending = Ending::Persisting;
         // Only a pull gets here, and a pull has a state.
-        if let Some(state) = &mut self.state {
-            state.raise_floor(&self.manifest.model, self.manifest.order);
+        if let Some((state, digest)) = &mut self.state {
+            state.raise_floor(&self.manifest.model, self.manifest.order, *digest);
             self.follow_up.push_back(Action::Persist(Box::new(state.clone())));
         }
     }

@@ -135,6 +135,16 @@ impl MemoryRegistry {
         self.inner.lock().unwrap().files.insert(name.to_owned(), bytes);
     }
 
+    /// Serves what another registry serves from here on, as a mirror of it does.
+    pub fn adopt(&self, other: &Self) {
+        let (mut own, other) = (self.inner.lock().unwrap(), other.inner.lock().unwrap());
+        own.blobs = other.blobs.clone();
+        own.identity = other.identity;
+        own.files = other.files.clone();
+        own.roles = other.roles.clone();
+        own.online = other.online;
+    }
+
     pub fn take_opened(&self) -> Vec<(Sha256Digest, u64, u64)> {
         std::mem::take(&mut *self.opened.lock().unwrap())
     }

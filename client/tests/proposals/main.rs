@@ -154,7 +154,7 @@ fn the_second_publisher_publishes_what_it_computed_itself() {
 }
 
 #[test]
-fn a_proposal_other_than_its_id_names_is_refused() {
+fn approval_of_a_doctored_proposal() {
     type Case = (&'static str, fn(&mut Publication));
     let cases: [Case; 7] = [
         ("digest", |p| {

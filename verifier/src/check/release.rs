@@ -186,6 +186,24 @@ impl Manifest {
             };
             return stop(Stage::Freshness, error, trust.into_state());
         }
+        // A release is immutable: whoever holds its publishers' keys replaces none that this device has activated.
+        if let Some(expected) = trust.state().activated.get(model)
+            && trust.state().floors.get(model) == Some(&release.order)
+            && release.target.sha256 != *expected
+        {
+            let replaced = refusal(
+                "release-replaced",
+                model.as_str(),
+                format!(
+                    "the manifest {expected} under order {}, which this device has activated",
+                    release.order
+                ),
+                format!("the manifest {}", release.target.sha256),
+                "A release never changes: its publishers, or whoever has their keys, signed another one in its place. Do not use it, and \
+                 tell the namespace's authority. What is active stays active.",
+            );
+            return Flow::Stop(Stage::Release, replaced, trust.into_state());
+        }
         if let Some(refusal) = restricted(&release, ctx) {
             return Flow::Stop(Stage::Release, refusal, trust.into_state());
         }

@@ -348,6 +348,34 @@ fn an_authority_with_a_key_of_the_publisher_does_not_count() {
 }
 
 #[test]
+fn the_keys_of_a_second_authority_let_pass_or_stop_what_the_first_signed() {
+    // With every key of the second authority a thief lets pass what the first one signed, or makes devices refuse it.
+    let mut world = World::new(&["regulator"], 1);
+    assert_eq!(
+        world.permitted().manifest_digest(),
+        sha256(&world.release().manifest)
+    );
+    let mut refusing = world.clone();
+    let mut other = world.release();
+    other.manifest.push(b'\n');
+    refusing.sim("regulator").endorse(&other);
+    assert_eq!(refusing.refused().code, "consensus-contradicted");
+    // He cannot make them take what the first one did not sign, though his own authority lists it.
+    let thief = world.sim("regulator");
+    let mut made_up = draft("9.9.9", 9);
+    made_up.signers = vec![thief.signer.clone()];
+    thief.release(made_up);
+    let approved = world.permitted();
+    assert_eq!(approved.manifest().version, version("1.0.0"));
+    let mut forged = world.clone();
+    let keys = forged.sim("regulator").keys.clone();
+    let own = forged.sim(OWN);
+    own.keys.insert("model".into(), keys["model"].clone());
+    own.release(draft("9.9.9", 9));
+    assert_eq!(forged.refused().code, "signature-threshold");
+}
+
+#[test]
 fn other_bytes_under_the_same_path_refuse_however_many_agree() {
     let mut world = World::new(&["regulator", "lab"], 1);
     let mut other = world.release();

@@ -66,7 +66,7 @@ pub(crate) fn well_ended(driver: &Driver, approved: &Approved) {
     let manifest = approved.manifest();
     assert_eq!(state.floors[&manifest.model], manifest.order);
     let mut before = approved.state().clone();
-    before.raise_floor(&manifest.model, manifest.order);
+    before.raise_floor(&manifest.model, manifest.order, approved.manifest_digest());
     assert_eq!(**state, before, "nothing else of the state changes");
 }
 

@@ -27,65 +27,6 @@ fn everywhere(sim: &Simulator, expected: (Stage, &str)) {
 }
 
 #[test]
-fn another_models_role_that_lists_the_path_is_not_asked() {
-    // The role of another model, whose keys a thief holds, lists a release of ours with a higher order.
-    let mut sim = Simulator::new();
-    let thief = [new_key(), new_key()];
-    let other = ModelRole {
-        model: "other".parse().unwrap(),
-        block: 0,
-    };
-    let entry = json!({
-        "name": other.name(), "keyids": ids(&thief), "threshold": 1, "paths": [other.pattern()],
-        "terminating": true, FIELD: {"max_epoch": 9},
-    });
-    let mut document = sim.signed[ROLE].clone();
-    document[FIELD]["role"] = json!(other.name());
-    document["version"] = json!(0);
-    document["targets"]["models/minilm/0/9.9.9.json"] = document["targets"][PATH].clone();
-    document["targets"]["models/minilm/0/9.9.9.json"]["custom"][FIELD]["order"] =
-        json!({"epoch": 9, "counter": 99});
-    sim.edit("targets", |signed| {
-        let keys = signed["delegations"]["keys"].as_object_mut().unwrap();
-        keys.extend(listed(&thief).as_object().unwrap().clone());
-        signed["delegations"]["roles"]
-            .as_array_mut()
-            .unwrap()
-            .insert(0, entry);
-    });
-    sim.signed.insert(other.name(), document);
-    let ours = sim.keys.insert("model".into(), thief.to_vec()).unwrap();
-    sim.bump(&other.name());
-    sim.keys.insert("model".into(), ours);
-    sim.publish();
-    for by in ROUTES {
-        let approved = Device::new(&sim, by).permitted(&sim);
-        assert_eq!(approved.manifest().version, version("1.0.0"));
-        let mut asks = Device::new(&sim, by).wants("9.9.9");
-        assert_eq!(asks.refused(&sim), code(Stage::Release, "no-release"));
-    }
-}
-
-#[test]
-fn entries_outside_the_delegated_paths_do_not_count() {
-    for path in [
-        "models/other/0/9.0.0.json",
-        "models/minilm/1/9.0.0.json",
-        "trust/signers.json",
-    ] {
-        let mut sim = Simulator::new();
-        sim.edit(ROLE, |signed| {
-            signed["targets"][path] = signed["targets"][PATH].clone();
-            signed["targets"][path]["custom"][FIELD]["order"] = json!({"epoch": 1, "counter": 99});
-        });
-        for by in ROUTES {
-            let approved = Device::new(&sim, by).permitted(&sim);
-            assert_eq!(approved.manifest().version, version("1.0.0"), "{path}");
-        }
-    }
-}
-
-#[test]
 fn a_path_that_another_delegation_takes_first_is_refused() {
     let mut sim = Simulator::new();
     delegations(&mut sim, |roles| {

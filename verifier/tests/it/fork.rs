@@ -68,27 +68,6 @@ fn a_root_in_the_log_is_followed_and_costs_one_request_more() {
 }
 
 #[test]
-fn a_forked_root_that_names_another_log_is_not_followed() {
-    for by in ROUTES {
-        let (sim, log, mut device) = followed(by);
-        let mut thief = forked(&sim);
-        let mut other = TestLog::named("log.example/thief", new_key());
-        other.named_by(&mut thief, &[], 0);
-        other.root_logged(&thief);
-        other.logged(&thief);
-        let before = device.state();
-        assert_eq!(
-            refuse(testlog::check(&mut device, &thief, &other)),
-            code(Stage::Log, "root-not-in-log")
-        );
-        // Nothing of it is kept: the honest way on stays open.
-        assert_eq!(device.state(), before);
-        let (sim, log) = honest(&sim, &log);
-        permit(testlog::check(&mut device, &sim, &log));
-    }
-}
-
-#[test]
 fn a_forked_root_that_names_no_log_is_not_followed() {
     for by in ROUTES {
         let (sim, log, mut device) = followed(by);

@@ -64,40 +64,6 @@ fn an_intermediary_that_always_says_unchanged_is_not_believed_over_an_expiry() {
 }
 
 #[test]
-fn expired_snapshot_targets_role_and_root_are_refused() {
-    let stages = [
-        (8, "snapshot", Stage::Freshness),
-        (181, "targets", Stage::Freshness),
-        (181, "model.minilm.0", Stage::Release),
-        (366, "root", Stage::TrustRoot),
-    ];
-    for (days, role, stage) in stages {
-        for by in ROUTES {
-            let mut sim = Simulator::new();
-            let mut device = Device::new(&sim, by);
-            device.permitted(&sim);
-            sim.now = after_days(sim.now, days);
-            // Whoever holds the keys of the others renews theirs.
-            for renewed in ["targets", "model.minilm.0"] {
-                if renewed != role {
-                    sim.bump(renewed);
-                }
-            }
-            if role != "snapshot" {
-                sim.next_snapshot();
-            }
-            sim.next_timestamp();
-            assert_eq!(device.refused(&sim), code(stage, "expired"), "{role}");
-            assert_eq!(
-                Device::new(&sim, by).refused(&sim),
-                code(stage, "expired"),
-                "{role}"
-            );
-        }
-    }
-}
-
-#[test]
 fn an_expired_root_in_the_middle_of_the_chain_is_no_obstacle() {
     for by in ROUTES {
         let mut sim = Simulator::new();

@@ -178,31 +178,6 @@ fn root_without_consistent_snapshots_is_refused() {
 }
 
 #[test]
-fn a_revoked_publisher_key_no_longer_signs() {
-    let mut sim = Simulator::new();
-    let mut device = Device::new(&sim, By::Static);
-    device.permitted(&sim);
-    let old = sim.keys["model"].clone();
-    sim.keys.insert("model".into(), vec![new_key(), new_key()]);
-    let block = assay_schema::tuf::ModelRole {
-        model: model(),
-        block: 0,
-    };
-    sim.delegate(&block, 1);
-    // Cached under the old delegation, it is judged by the new one.
-    assert_eq!(device.refused(&sim), code(Stage::Release, "signature-threshold"));
-    sim.keys.insert("model".into(), old);
-    sim.bump("model.minilm.0");
-    sim.publish();
-    for by in ROUTES {
-        assert_eq!(
-            Device::new(&sim, by).refused(&sim),
-            code(Stage::Release, "signature-threshold")
-        );
-    }
-}
-
-#[test]
 fn keys_of_unknown_schemes_sign_nothing_and_disturb_nothing() {
     let mut sim = Simulator::new();
     next_root(&mut sim, |root| {

@@ -10,7 +10,8 @@ use assay_verifier::provenance::sha256;
 use assay_verifier::{Answer, Checked, Resource};
 
 use crate::support::device::{By, Device, ROUTES, code, outcome, permit, refuse};
-use crate::support::simulator::{Simulator, draft, new_key};
+use crate::support::new_key;
+use crate::support::simulator::{Simulator, draft};
 use crate::support::testlog::{TestLog, Witness, check, leaf, logged, requiring, serve_part};
 
 fn refused(checked: Checked) -> (Stage, String) {
@@ -187,25 +188,6 @@ fn refuses_the_proof_of_another_version_namespace_or_kind() {
             assert_eq!(refused(answer), code(Stage::Log, "not-in-log"));
             assert_eq!(device.state().log, None);
         }
-    }
-}
-
-#[test]
-fn refuses_another_tree_of_the_same_size() {
-    for by in ROUTES {
-        let (mut sim, mut log) = logged();
-        let mut device = requiring(&sim, by);
-        permit(check(&mut device, &sim, &log));
-        let seen = device.state().log;
-        sim.release(draft("1.1.0", 2));
-        // The same log key, another history: the new snapshot in the place of the old one.
-        log.entries.pop();
-        log.logged(&sim);
-        assert_eq!(
-            refused(check(&mut device, &sim, &log)),
-            code(Stage::Log, "split-view")
-        );
-        assert_eq!(device.state().log, seen, "the floor stays");
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod attacks;
 mod clock;
 mod consensus;
 mod content;
@@ -23,11 +24,11 @@ mod honest;
 mod keys;
 mod log;
 mod provenance;
-mod replay;
 mod rollback;
 mod rotation;
 mod simulation;
 mod stages;
 mod stale;
 mod status;
+mod thieves;
 mod volume;

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use assay_schema::Sha256Digest;
 use assay_verifier::provenance::sha256;
-use assay_verifier::{Answer, Checked, DeviceState, Resource};
+use assay_verifier::{Answer, Checked, Resource};
 use proptest::prelude::*;
-use serde_json::Value;
 
 use crate::support::*;
 
@@ -41,36 +40,6 @@ fn acts() -> impl Strategy<Value = Act> {
         Just(Act::Activate),
         Just(Act::ForgetCache),
     ]
-}
-
-fn signed(text: Option<&String>) -> Option<Value> {
-    let file: Value = serde_json::from_str(text?).unwrap();
-    Some(file["signed"].clone())
-}
-
-/// What the device trusts never goes back while its root is the same.
-fn no_rollback(before: &DeviceState, after: &DeviceState) {
-    for (model, floor) in &before.floors {
-        assert!(after.floors[model] >= *floor);
-    }
-    let root = |state: &DeviceState| signed(Some(&state.root)).unwrap()["version"].as_u64().unwrap();
-    assert!(root(after) >= root(before));
-    if root(after) > root(before) {
-        return;
-    }
-    if let Some(old) = signed(before.timestamp.as_ref()) {
-        let new = signed(after.timestamp.as_ref()).unwrap();
-        assert!(new["version"].as_u64() >= old["version"].as_u64());
-    }
-    if let Some(old) = signed(before.snapshot.as_ref()) {
-        let new = signed(after.snapshot.as_ref()).unwrap();
-        for (file, meta) in old["meta"].as_object().unwrap() {
-            assert!(
-                new["meta"][file]["version"].as_u64() >= meta["version"].as_u64(),
-                "{file}"
-            );
-        }
-    }
 }
 
 proptest! {

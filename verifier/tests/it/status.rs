@@ -61,18 +61,6 @@ fn a_status_costs_no_request_by_bundle_and_one_by_static_paths() {
 }
 
 #[test]
-fn refuses_a_status_that_is_withheld() {
-    let mut sim = restricted(&empty());
-    sim.signed.remove("status");
-    sim.signed.get_mut("snapshot").unwrap()["meta"]
-        .as_object_mut()
-        .unwrap()
-        .remove("status.json");
-    sim.publish();
-    assert_eq!(refused(&sim), code(Stage::Freshness, "status-missing"));
-}
-
-#[test]
 fn refuses_an_expired_status() {
     let mut sim = restricted(&empty());
     sim.now = after_days(sim.now, 31);
@@ -88,22 +76,6 @@ fn refuses_a_status_of_somebody_elses_key() {
     sim.keys.insert("status".into(), vec![new_key()]);
     sim.restrict(&empty());
     assert_eq!(refused(&sim).0, Stage::Freshness);
-}
-
-#[test]
-fn refuses_an_older_status_than_the_device_saw() {
-    let mut sim = restricted(&empty());
-    let old = sim.clone();
-    sim.restrict(&with("revoked_keys", json!(["00"])));
-    let mut device = Device::new(&sim, By::Bundle);
-    device.permitted(&sim);
-    let mut forged = sim.clone();
-    forged.put("status", old.current["status"].clone());
-    forged
-        .signed
-        .insert("status".into(), old.signed["status"].clone());
-    forged.publish();
-    assert_eq!(device.refused(&forged).0, Stage::Freshness);
 }
 
 #[test]

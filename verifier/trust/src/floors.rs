@@ -94,7 +94,7 @@ impl DeviceState {
         let mut before = *settled;
         before.time_floor = before.time_floor.max(self.time_floor);
         for (model, order) in &self.floors {
-            before.raise_floor(model, *order);
+            before.raise_floor_to(model, *order, self.activated.get(model).copied());
         }
         before
     }

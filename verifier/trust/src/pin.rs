@@ -66,6 +66,9 @@ pub struct DeviceState {
     /// For each model, the highest order that was activated on this device.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub floors: BTreeMap<ModelName, ReleaseOrder>,
+    /// The manifest of the release that has that order: another one under the same order is refused, whoever signed it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub activated: BTreeMap<ModelName, Sha256Digest>,
     /// The largest checkpoint that was accepted of the log that the namespace names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogState>,
@@ -100,6 +103,7 @@ impl DeviceState {
             snapshot: None,
             snapshot_timestamp: None,
             floors: BTreeMap::new(),
+            activated: BTreeMap::new(),
             log: None,
             time_floor: None,
             timestamp_seen: None,
@@ -144,10 +148,33 @@ impl DeviceState {
         Ok(Self::of_root(utf8(root, "root.json")?))
     }
 
-    /// Raises a model's floor to `order`; a lower order changes nothing.
-    pub fn raise_floor(&mut self, model: &ModelName, order: ReleaseOrder) {
-        let floor = self.floors.entry(model.clone()).or_insert(order);
-        *floor = order.max(*floor);
+    /// Raises a model's floor to the release of this order and manifest; a lower order changes nothing.
+    pub fn raise_floor(&mut self, model: &ModelName, order: ReleaseOrder, manifest: Sha256Digest) {
+        self.raise_floor_to(model, order, Some(manifest));
+    }
+
+    /// The same, of a state that may be of before manifests were kept.
+    pub(crate) fn raise_floor_to(
+        &mut self,
+        model: &ModelName,
+        order: ReleaseOrder,
+        manifest: Option<Sha256Digest>,
+    ) {
+        let floor = self.floors.get(model).copied();
+        if floor.is_some_and(|floor| floor > order) {
+            return;
+        }
+        self.floors.insert(model.clone(), order);
+        match manifest {
+            Some(manifest) => {
+                self.activated.insert(model.clone(), manifest);
+            }
+            // What was kept is of the lower order.
+            None if floor != Some(order) => {
+                self.activated.remove(model);
+            }
+            None => {}
+        }
     }
 }
 

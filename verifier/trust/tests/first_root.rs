@@ -4,7 +4,7 @@
 use assay_authority::metadata::sign_value;
 use assay_authority::{RoleKeys, Root, SigningKey};
 use assay_provenance::sha256;
-use assay_schema::{ReleaseOrder, limits};
+use assay_schema::{ReleaseOrder, Sha256Digest, limits};
 use assay_trust::{DeviceState, Pin, Roots, TrustError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -128,7 +128,12 @@ fn an_order_never_lowers_a_floor() {
     let mut state = DeviceState::first(&pin(&bytes), &bytes).unwrap();
     let model = "minilm".parse().unwrap();
     let order = |epoch, counter| ReleaseOrder::new(epoch, counter).unwrap();
-    state.raise_floor(&model, order(2, 1));
-    state.raise_floor(&model, order(1, 500));
+    let [first, second] = [Sha256Digest::new([1; 32]), Sha256Digest::new([2; 32])];
+    state.raise_floor(&model, order(2, 1), first);
+    state.raise_floor(&model, order(1, 500), second);
     assert_eq!(state.floors[&model], order(2, 1));
+    assert_eq!(
+        state.activated[&model], first,
+        "of the release that has the floor's order"
+    );
 }

@@ -9,6 +9,7 @@ use assay_verifier::{
     Route, Want, check,
 };
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::simulator::{Simulator, model, version};
 
@@ -122,7 +123,8 @@ impl Device {
     /// As after a pull: the release's order is this device's floor.
     pub(crate) fn activate(&mut self, approved: &Approved) {
         let mut state = self.state();
-        state.raise_floor(&approved.manifest().model, approved.manifest().order);
+        let manifest = approved.manifest();
+        state.raise_floor(&manifest.model, manifest.order, approved.manifest_digest());
         self.persist(&state);
     }
 }
@@ -169,4 +171,34 @@ pub(crate) fn outcome(verdict: &Verdict, stage: Stage) -> &StageOutcome {
 
 pub(crate) fn code(stage: Stage, code: &str) -> (Stage, String) {
     (stage, code.to_owned())
+}
+
+fn signed(text: Option<&String>) -> Option<Value> {
+    let file: Value = serde_json::from_str(text?).unwrap();
+    Some(file["signed"].clone())
+}
+
+/// What the device trusts never goes back while its root is the same.
+pub(crate) fn no_rollback(before: &DeviceState, after: &DeviceState) {
+    for (model, floor) in &before.floors {
+        assert!(after.floors[model] >= *floor);
+    }
+    let root = |state: &DeviceState| signed(Some(&state.root)).unwrap()["version"].as_u64().unwrap();
+    assert!(root(after) >= root(before));
+    if root(after) > root(before) {
+        return;
+    }
+    if let Some(old) = signed(before.timestamp.as_ref()) {
+        let new = signed(after.timestamp.as_ref()).unwrap();
+        assert!(new["version"].as_u64() >= old["version"].as_u64());
+    }
+    if let Some(old) = signed(before.snapshot.as_ref()) {
+        let new = signed(after.snapshot.as_ref()).unwrap();
+        for (file, meta) in old["meta"].as_object().unwrap() {
+            assert!(
+                new["meta"][file]["version"].as_u64() >= meta["version"].as_u64(),
+                "{file}"
+            );
+        }
+    }
 }

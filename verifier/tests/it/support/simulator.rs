@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 
 use assay_authority::oms;
 use assay_authority::release::{FileHasher, ReleaseDraft, attestation_ref, build_manifest};
-use assay_authority::{KeyKind, SigningKey, metadata::sign_value};
+use assay_authority::{SigningKey, metadata::sign_value};
 use assay_schema::tuf::{FIELD, ModelRole, consistent_target};
 use assay_schema::{ModelName, NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
 use assay_verifier::Pin;
 use assay_verifier::provenance::sha256;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+
+use super::keys::{new_key, new_signer};
 
 pub(crate) const MODEL: &str = "minilm";
 pub(crate) const SIGNERS: &str = "trust/signers.json";
@@ -32,10 +34,6 @@ pub(crate) fn model() -> ModelName {
 
 pub(crate) fn version(text: &str) -> VersionName {
     text.parse().unwrap()
-}
-
-pub(crate) fn new_key() -> SigningKey {
-    SigningKey::generate(KeyKind::Ed25519).unwrap()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
@@ -151,7 +149,7 @@ impl Simulator {
             now: start(),
             identity: sha256(b""),
             keys,
-            signer: SigningKey::generate(KeyKind::P256).unwrap(),
+            signer: new_signer(),
             signed: BTreeMap::new(),
             current: BTreeMap::new(),
             roots: Vec::new(),
@@ -316,6 +314,13 @@ impl Simulator {
     pub(crate) fn publish(&mut self) {
         self.next_snapshot();
         self.next_timestamp();
+    }
+
+    /// Goes on for a while, past the versions that a thief of the online keys signed.
+    pub(crate) fn renew(&mut self) {
+        for _ in 0..8 {
+            self.publish();
+        }
     }
 
     /// Names the permitted signers, of all models.

@@ -14,7 +14,8 @@ use assay_verifier::{Answer, Checked, Fetch, Resource};
 use jiff::Timestamp;
 
 use super::device::{By, Device};
-use super::simulator::{Simulator, new_key};
+use super::keys::new_key;
+use super::simulator::Simulator;
 
 /// The 32 bytes of an Ed25519 key, with which its DER ends.
 pub(crate) fn raw(key: &SigningKey) -> [u8; 32] {
