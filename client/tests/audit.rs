@@ -102,6 +102,55 @@ fn checkpoints_of_a_growing_log_are_kept_and_every_pair_is_proven() {
     assert_eq!(world.audit(&[], true).unwrap().checkpoints, 8);
 }
 
+/// A fork that is shown to some without the tiles that would tell, and is taken back before anybody can compare.
+#[test]
+fn a_fork_that_was_shown_without_its_tiles_is_found_when_the_log_goes_on() {
+    let world = World::of(700);
+    world.audit(&[], false).unwrap();
+    let policy = world.policy(None);
+    let honest = world.logged.log(|log| log.clone());
+    world.logged.log(|log| {
+        *log = log.rewritten(5);
+        log.grow(300);
+        log.files.retain(|path, _| !path.starts_with("tile/"));
+    });
+    assert!(!matches!(
+        world.audit(&[], false),
+        Err(LogError::Split { .. }) | Ok(_)
+    ));
+    // Not yet as large as what was shown.
+    world.logged.log(|log| *log = honest);
+    world.audit(&[], false).unwrap();
+    world.logged.log(|log| log.grow(400));
+    for _ in 0..2 {
+        let LogError::Split { split, evidence } = world.audit(&[], false).unwrap_err() else {
+            panic!("the fork was forgotten")
+        };
+        assert_eq!((split.heads().0.size, split.heads().1.size), (1000, 1100));
+        assert!(convinces(&evidence.unwrap(), &policy));
+    }
+}
+
+#[test]
+fn a_checkpoint_whose_tiles_came_late_is_proven_then_and_forgotten() {
+    let world = World::of(700);
+    world.audit(&[], false).unwrap();
+    let whole = world.logged.log(|log| {
+        log.grow(300);
+        let whole = log.clone();
+        log.files.retain(|path, _| !path.starts_with("tile/"));
+        whole
+    });
+    let set_aside = || std::fs::read_dir(world.dir.path().join("unproven")).map_or(0, |all| all.count());
+    for _ in 0..2 {
+        world.audit(&[], false).unwrap_err();
+        assert_eq!(set_aside(), 1);
+    }
+    world.logged.log(|log| *log = whole);
+    assert_eq!(world.audit(&[], false).unwrap().checkpoints, 2);
+    assert_eq!(set_aside(), 0);
+}
+
 #[test]
 fn a_fork_is_found_at_the_same_size_and_behind_it_and_the_evidence_convinces_others() {
     for more in [0, 300] {

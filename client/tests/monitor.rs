@@ -690,6 +690,35 @@ fn a_log_that_shows_two_histories_and_one_that_only_lags() {
     assert_eq!(watched.monitor(None).unwrap().standing().count(), 0);
 }
 
+/// A fork that is shown without the tiles that would tell, and is taken back before the monitor can compare.
+#[test]
+fn a_fork_that_is_taken_back_before_its_tiles_come() {
+    let watched = Watched::new();
+    watched.publish("1.0.0");
+    watched.quiet();
+    let honest = watched.logged.log(|log| log.clone());
+    watched.logged.log(|log| {
+        *log = log.rewritten(0);
+        log.grow(1);
+        log.files.retain(|path, _| !path.starts_with("tile/"));
+    });
+    assert!(!watched.kinds().contains(&AlertKind::Split));
+    watched.logged.log(|log| *log = honest);
+    watched.publish("1.1.0");
+    watched.publish("1.2.0");
+    let alerts = watched.alerts_at(now());
+    assert_eq!(
+        (alerts.len(), alerts[0].kind),
+        (1, AlertKind::Split),
+        "{alerts:#?}"
+    );
+    assert!(alerts[0].evidence.as_ref().unwrap().exists());
+    // It lasts on.
+    assert!(watched.kinds().is_empty());
+    let standing: Vec<_> = watched.monitor(None).unwrap().standing().collect();
+    assert_eq!(standing, [AlertKind::Split]);
+}
+
 #[test]
 fn a_log_that_hands_out_other_tiles_or_entries_than_it_signed() {
     for path in ["tile/0/000.p/3", "tile/entries/000.p/3"] {

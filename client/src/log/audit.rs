@@ -12,13 +12,12 @@ use assay_log::tile::{TileError, decode_entries, new_bundles};
 use assay_log::{Leaf, SignedCheckpoint};
 use assay_schema::limits::MAX_NOTE;
 
+use super::folder::{file_name, names};
 use super::history::prove;
 use super::{FollowStep, LogError, LogFolder, LogReader};
-use crate::folder::Kind;
 use crate::store::StoreError;
 
 const CHECKPOINTS: &str = "checkpoints";
-const SUFFIX: &str = ".note";
 const READABLE: u32 = 0o644;
 /// Bundles whose entries are listed at a time.
 const STRETCH: u64 = 1 << 20;
@@ -103,10 +102,17 @@ impl Audit<'_> {
                 .collect(),
         };
         older.extend(self.given.iter().cloned());
-        compare(self.reader, &newest, &older).map_err(|error| match self.mirror {
-            Some(mirror) => mirror.keep_evidence(error),
-            None => error,
-        })?;
+        let compared = compare(self.reader, &newest, &older);
+        if let Some(mirror) = self.mirror {
+            match compared {
+                Ok(()) => mirror.settle(self.reader, &newest),
+                Err(split @ LogError::Split { .. }) => Err(split),
+                Err(unproven) => mirror.set_aside(&newest).and(Err(unproven)),
+            }
+            .map_err(|error| mirror.keep_evidence(error))?;
+        } else {
+            compared?;
+        }
         let verified = policy(self.policy.verify(&newest), "the log's checkpoint")?;
         let entries = match self.full {
             true => Some(read_entries(self.reader, &newest, &older, progress)?),
@@ -139,14 +145,7 @@ impl Audit<'_> {
         else {
             return Ok(Vec::new());
         };
-        let entries = folder.entries()?.into_iter();
-        // A temporary file that a crash left begins with a dot.
-        let names = entries
-            .filter(|(_, kind)| *kind == Kind::File)
-            .filter_map(|(name, _)| name.into_string().ok());
-        Ok(names
-            .filter(|name| name.ends_with(SUFFIX) && !name.starts_with('.'))
-            .collect())
+        names(&folder)
     }
 
     fn load(&self, name: &str) -> Result<(String, SignedCheckpoint), LogError> {
@@ -252,13 +251,6 @@ fn same(expected: &TreeHead, found: TreeHead) -> Result<(), LogError> {
             found: found.root,
         }),
     }
-}
-
-/// Sorted by name is sorted by size.
-fn file_name(signed: &SignedCheckpoint) -> String {
-    let head = signed.checkpoint().head();
-    let root: String = head.root.to_hex().chars().take(16).collect();
-    format!("{:016}-{root}{SUFFIX}", head.size)
 }
 
 /// F3.

@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use assay_log::VerifierKey;
+use assay_log::{SignedCheckpoint, VerifierKey};
 use serde::{Deserialize, Serialize};
 
 use super::LogError;
 use super::history::Split;
 use crate::exclusive::{self, ExclusiveFolder};
-use crate::folder::Folder;
+use crate::folder::{Folder, Kind};
 use crate::store::records;
 
 const PIN: &str = "log.json";
+const SUFFIX: &str = ".note";
 
 /// The durable steps of auditors and monitors, as `ARCHITECTURE.md` lists them. Whatever writes to their folder is one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,16 +28,22 @@ pub enum FollowStep {
     Position,
     /// F5 (monitor): alerts that were delivered are taken out.
     Delivered,
+    /// F6: a checkpoint that cannot be compared yet is kept.
+    SetAside,
+    /// F7: it was compared, and goes.
+    Proven,
 }
 
 impl FollowStep {
     /// All steps in order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Pin,
         Self::Evidence,
         Self::Checkpoint,
         Self::Position,
         Self::Delivered,
+        Self::SetAside,
+        Self::Proven,
     ];
 }
 
@@ -154,6 +161,23 @@ impl LogFolder {
     pub(super) fn step(&self, step: FollowStep) -> Result<(), LogError> {
         self.0.steps.done(step)
     }
+}
+
+/// The file of a checkpoint. Sorted by name is sorted by size.
+pub(super) fn file_name(signed: &SignedCheckpoint) -> String {
+    let head = signed.checkpoint().head();
+    format!("{:016}-{}{SUFFIX}", head.size, short(head.root))
+}
+
+/// The names of a folder's checkpoints, the largest last. A temporary file that a crash left begins with a dot and is none.
+pub(super) fn names(folder: &Folder) -> Result<Vec<String>, LogError> {
+    let files = folder.entries()?.into_iter();
+    let names = files
+        .filter(|(_, kind)| *kind == Kind::File)
+        .filter_map(|(name, _)| name.into_string().ok());
+    Ok(names
+        .filter(|name| name.ends_with(SUFFIX) && !name.starts_with('.'))
+        .collect())
 }
 
 fn short(root: assay_schema::Sha256Digest) -> String {

@@ -16,6 +16,7 @@ mod folder;
 pub mod history;
 pub mod monitor;
 pub mod reader;
+mod unproven;
 
 pub use error::LogError;
 pub use folder::{FollowStep, LogFolder, StepHook};

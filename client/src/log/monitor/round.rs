@@ -12,7 +12,7 @@ use super::alert::{AlertKind, Finding};
 use super::judge::{Judge, Judged};
 use super::state::{Seen, State, Withheld};
 use super::{Monitor, Terms, WITHHELD};
-use crate::log::history::prove;
+use crate::log::history::{Split, prove};
 use crate::log::{FollowStep, LogError, LogReader};
 use crate::transport::Transport;
 
@@ -162,30 +162,27 @@ impl Monitor {
         };
         match prove(reader, larger, smaller) {
             Ok(()) => {}
-            Err(LogError::Transport(error)) => return Err(error.into()),
             Err(LogError::Split { split, .. }) => {
-                let path = self.folder.keep(&split)?;
-                let (older, newer) = split.heads();
-                let expected = format!("root {} at size {}, as it signed", older.root, older.size);
-                let found = format!(
-                    "root {} in its tree of {} entries, which it signed too",
-                    split.found(),
-                    newer.size
-                );
-                let finding = Finding::new(AlertKind::Split, "log", expected, found);
-                let finding = Finding {
-                    evidence: Some(path),
-                    ..finding
-                };
+                let finding = self.split(&split)?;
                 self.condition(AlertKind::Split, Some(finding), now);
                 return Ok(None);
             }
             Err(error) => {
+                // The log signed it: whatever it shows next must contain it, too.
+                self.folder.set_aside(newest)?;
+                if let LogError::Transport(error) = error {
+                    return Err(error.into());
+                }
                 self.condition(AlertKind::Unproven, Some(of_log("log", &error)), now);
                 return Ok(None);
             }
         }
-        self.condition(AlertKind::Split, None, now);
+        let split = match self.folder.settle(reader, larger) {
+            Ok(()) => None,
+            Err(LogError::Split { split, .. }) => Some(self.split(&split)?),
+            Err(error) => return Err(error),
+        };
+        self.condition(AlertKind::Split, split, now);
         let grown = self
             .known
             .as_ref()
@@ -197,6 +194,22 @@ impl Monitor {
             self.save(FollowStep::Position)?;
         }
         Ok(Some(Accepted { life, grown }))
+    }
+
+    /// What is raised of two histories, whose evidence is kept first.
+    fn split(&self, split: &Split) -> Result<Finding, LogError> {
+        let path = self.folder.keep(split)?;
+        let (older, newer) = split.heads();
+        let expected = format!("root {} at size {}, as it signed", older.root, older.size);
+        let found = format!(
+            "root {} in its tree of {} entries, which it signed too",
+            split.found(),
+            newer.size
+        );
+        Ok(Finding {
+            evidence: Some(path),
+            ..Finding::new(AlertKind::Split, "log", expected, found)
+        })
     }
 
     /// Looks at the entries between the position and the known checkpoint, a stretch at a time, until there is something to deliver.
