@@ -5,6 +5,8 @@
 //! correspond BASE TARGET       two files or two folders: segments, and how many bytes of the target lie in the base unchanged
 //! correspond BASE TARGET lora  the same, and the tensors into which an adapter was merged
 //! ```
+//!
+//! Seconds are of the processor (Linux).
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -16,7 +18,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use assay_delta::lora::{Tensor, search};
 use assay_delta::matching::{ModelFile, correspond};
@@ -120,6 +121,13 @@ fn same(segment: &Segment, target: &Disk, base: &Release) -> io::Result<u64> {
     Ok(equal)
 }
 
+/// Processor time of this thread, by Linux's accounting: other programs do not count.
+fn processor_seconds() -> Result<f64, Box<dyn Error>> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds = text.split_whitespace().next().ok_or("no time in schedstat")?;
+    Ok(nanoseconds.parse::<f64>()? / 1e9)
+}
+
 /// Tells whether an adapter was merged into a tensor, and how many weights its factors predict exactly.
 fn adapter(base: &Release, target: &Disk, span: &Span, segments: &[Segment]) -> Result<(), Box<dyn Error>> {
     let holds = |s: &&Segment| s.target.start <= span.offset && span.offset + span.length <= s.target.end;
@@ -137,9 +145,9 @@ fn adapter(base: &Release, target: &Disk, span: &Span, segments: &[Segment]) -> 
         rows: usize::try_from(*rows)?,
         columns: usize::try_from(*columns)?,
     };
-    let start = Instant::now();
+    let start = processor_seconds()?;
     let found = search(&tensor)?;
-    let seconds = start.elapsed().as_secs_f64();
+    let seconds = processor_seconds()? - start;
     let Some(factors) = found else {
         println!("{}: no factors ({seconds:.3} s)", span.name);
         return Ok(());
@@ -148,19 +156,18 @@ fn adapter(base: &Release, target: &Disk, span: &Span, segments: &[Segment]) -> 
     let (mut predicted, mut wanted) = (vec![0; length], vec![0; length]);
     file.read_at(offset, &mut predicted)?;
     target.read_at(span.offset, &mut wanted)?;
-    let start = Instant::now();
+    let start = processor_seconds()?;
     factors.predict(span.dtype, 0, &mut predicted);
-    let applied = start.elapsed().as_secs_f64();
+    let applied = processor_seconds()? - start;
     let unit = span.dtype.unit();
     let pairs = predicted.chunks_exact(unit).zip(wanted.chunks_exact(unit));
     let exact = pairs.filter(|(a, b)| a == b).count();
     println!(
-        "{}: rank {}, {} bytes of factors for {length}, {:.2} % of the weights exact; {seconds:.3} s to find, {:.0} MB/s to apply",
+        "{}: rank {}, {} bytes of factors for {length}, {:.2} % of the weights exact; {seconds:.3} s to find, {applied:.3} s to apply",
         span.name,
         factors.rank(),
         factors.to_bytes().len(),
-        100.0 * (exact * unit) as f64 / length as f64,
-        length as f64 / 1e6 / applied
+        100.0 * (exact * unit) as f64 / length as f64
     );
     Ok(())
 }
@@ -187,9 +194,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         [base, target, more @ ..] => {
             let (base, target) = (Release::open(base)?, Release::open(target)?);
-            let start = Instant::now();
+            let start = processor_seconds()?;
             let all = correspond(&base.files(), &target.files())?;
-            let seconds = start.elapsed().as_secs_f64();
+            let seconds = processor_seconds()? - start;
             let (mut total, mut equal, mut without, mut count) = (0, 0, 0, 0);
             for ((path, file), segments) in target.paths.iter().zip(&target.files).zip(&all) {
                 let mut here = 0;

@@ -366,6 +366,53 @@ fn lengths_that_overflow_make_a_path_dear_and_nothing_worse() {
     assert!(matches!(path(&plan), Path::Chunks { .. }));
 }
 
+proptest::proptest! {
+    /// Whatever is offered: the chosen path is no dearer than any permitted one, and its sources cost what it says.
+    #[test]
+    fn the_chosen_path_is_the_cheapest_permitted_one(
+        held in proptest::collection::vec(proptest::bool::ANY, 10),
+        compressed in proptest::collection::vec(proptest::option::of(1..2 * CHUNK), 10),
+        frames in proptest::collection::vec(proptest::collection::vec(0..2 * CHUNK, 10), 0..4),
+        free in 0..4 * SIZE,
+        bytes in proptest::bool::ANY,
+    ) {
+        let mut device = Device::new(&[0, 1, 2, 3]);
+        device.free = free;
+        device.chunks = (0..10).filter(|i| held[usize::from(*i)]).map(chunk).collect();
+        let mut chunks = wanted();
+        for (chunk, compressed) in chunks.iter_mut().zip(compressed) {
+            chunk.compressed = compressed;
+        }
+        let offers: Vec<Offer<'_>> =
+            (0..).zip(&frames).map(|(i, frames)| offer(i, 9, Frames::Each(frames))).collect();
+        let least = if bytes { Least::Bytes } else { Least::Energy };
+        let plan = device.plan(&chunks, &offers, &Terms { least, ..Terms::default() });
+        let permitted = plan.candidates.iter().filter(|c| !matches!(c.outcome, Outcome::Refused { .. }));
+        proptest::prop_assert_eq!(plan.chosen().is_none(), permitted.clone().count() == 0);
+        let Some(chosen) = plan.chosen() else { return Ok(()) };
+        for other in permitted {
+            let cheaper = if bytes { other.bytes < chosen.bytes } else { other.millijoules < chosen.millijoules };
+            proptest::prop_assert!(!cheaper, "{} is cheaper than {}", other, chosen);
+        }
+        proptest::prop_assert_eq!(plan.sources.len(), 10);
+        let mut used = HashSet::new();
+        let fetched: u64 = plan.sources.iter().enumerate().map(|(i, source)| u64::from(match source {
+            Source::Device => {
+                assert!(held[i]);
+                0
+            }
+            Source::Compressed => chunks[i].compressed.unwrap(),
+            Source::Raw => CHUNK,
+            Source::Frame { offer } => {
+                used.insert(*offer);
+                frames[*offer][i]
+            }
+        })).sum();
+        let indexes: u64 = used.iter().map(|offer| offers[*offer].index).sum();
+        proptest::prop_assert_eq!(fetched + indexes, chosen.bytes);
+    }
+}
+
 #[test]
 fn a_plan_explains_itself_in_json_and_in_words() {
     let device = Device::new(&[1]);

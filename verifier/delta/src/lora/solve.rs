@@ -165,32 +165,52 @@ fn norm(row: &[f64]) -> f64 {
 /// The rows that span a matrix up to its noise, by elimination with complete pivoting; `None` if [`MAX_RANK`] or half of its rows do
 /// not suffice. An empty answer means that there is nothing but noise.
 pub(super) fn spanning_rows(matrix: &mut [Vec<f64>], noise: f64) -> Option<Vec<usize>> {
+    let count: usize = matrix.iter().map(Vec::len).sum();
+    let enough = noise * noise * count.max(1) as f64;
     let mut chosen = Vec::new();
+    // By how much of the pivot's row each row is lessened; nothing at first.
+    let (mut pivot, mut column) = (Vec::new(), None);
     loop {
-        let count: usize = matrix.iter().map(Vec::len).sum();
-        let square: f64 = matrix.iter().flatten().map(|a| a * a).sum();
-        if (square / count.max(1) as f64).sqrt() <= noise {
-            return Some(chosen);
-        }
-        if chosen.len() == MAX_RANK || 2 * chosen.len() >= matrix.len() {
-            return None;
-        }
-        let all = matrix.iter().enumerate();
-        let entries = all.flat_map(|(i, row)| row.iter().enumerate().map(move |(j, a)| (a.abs(), i, j)));
-        let (largest, i, j) = entries.max_by(|a, b| a.0.total_cmp(&b.0))?;
-        if !(largest > 0.0 && largest.is_finite()) {
-            return None;
-        }
-        let pivot = matrix.get(i)?.clone();
-        let scale = *pivot.get(j)?;
-        for row in matrix.iter_mut() {
-            let by = row.get(j)? / scale;
-            for (a, b) in row.iter_mut().zip(&pivot) {
-                *a -= by * b;
+        let (mut square, mut largest) = (0.0, (0.0, 0));
+        for (i, row) in matrix.iter_mut().enumerate() {
+            let by = column.and_then(|j: usize| Some(row.get(j)? / pivot.get(j)?));
+            if let Some(by) = by {
+                for (a, b) in row.iter_mut().zip(&pivot) {
+                    *a -= by * b;
+                }
+            }
+            let (sum, here) = squares(row);
+            square += sum;
+            if here > largest.0 {
+                largest = (here, i);
             }
         }
-        chosen.push(i);
+        if square <= enough {
+            return Some(chosen);
+        }
+        if chosen.len() == MAX_RANK || 2 * chosen.len() >= matrix.len() || !square.is_finite() {
+            return None;
+        }
+        pivot.clone_from(matrix.get(largest.1)?);
+        column = pivot.iter().position(|a| a.abs() == largest.0);
+        column?;
+        chosen.push(largest.1);
     }
+}
+
+/// The sum of squares and the largest magnitude, in eight lanes that do not wait for each other.
+fn squares(row: &[f64]) -> (f64, f64) {
+    let (lanes, rest) = row.as_chunks::<8>();
+    let (mut sums, mut most) = ([0.0_f64; 8], [0.0_f64; 8]);
+    for numbers in lanes {
+        for ((sum, most), a) in sums.iter_mut().zip(&mut most).zip(numbers) {
+            *sum += a * a;
+            *most = if a.abs() > *most { a.abs() } else { *most };
+        }
+    }
+    let tail = rest.iter().map(|a| a * a).sum::<f64>();
+    let largest = most.iter().chain(rest).fold(0.0_f64, |most, a| most.max(a.abs()));
+    (sums.iter().sum::<f64>() + tail, largest)
 }
 
 #[cfg(test)]

@@ -9,13 +9,8 @@ use crate::{BasePosition, ReadAt};
 
 /// Anchors that the index holds: 12 MiB.
 pub const MAX_ANCHORS: usize = 1 << 19;
-/// The smallest run that is worth a segment: with one changed byte between any two, a chunk still has fewer segments than the codec
-/// takes.
-pub const MIN_RUN: u64 = 2 << 10;
-/// The same in a small file, such as a configuration.
-pub const MIN_SMALL_RUN: u64 = 256;
-/// The largest small file.
-const SMALL_FILE: u64 = 64 << 10;
+/// The smallest run that is worth a segment.
+pub const MIN_RUN: u64 = 512;
 /// Anchors of a small base: one in 512 bytes.
 const MIN_SPACING: u32 = 9;
 /// Bytes that the rolling hash depends on.
@@ -145,7 +140,7 @@ impl<'a> Index<'a> {
             };
             let back = common_before(file, offset, free, base, anchor.base.offset)?;
             let ahead = common_after(file, offset, to, base, anchor.base.offset)?;
-            if back + ahead < least(file.bytes.len()) {
+            if back + ahead < MIN_RUN {
                 continue;
             }
             runs.push(Run {
@@ -161,11 +156,6 @@ impl<'a> Index<'a> {
         }
         Ok(runs)
     }
-}
-
-/// The smallest run that is worth a segment in a file of this length.
-pub(super) const fn least(file: u64) -> u64 {
-    if file > SMALL_FILE { MIN_RUN } else { MIN_SMALL_RUN }
 }
 
 const fn is_anchor(hash: u64, spacing: u32) -> bool {

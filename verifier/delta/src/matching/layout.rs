@@ -2,7 +2,7 @@
 
 use assay_schema::limits::CHUNK_SIZE;
 
-use super::content::{self, Index, Run};
+use super::content::{Index, MIN_RUN, Run};
 use super::rows::rows;
 use super::tensors::Match;
 use super::{MatchError, ModelFile};
@@ -108,9 +108,8 @@ impl Out<'_> {
         }
         let unit = dtype.unit() as u64;
         let runs = self.index.runs(self.file, from, to)?;
-        let least = content::least(self.file.bytes.len());
         let runs = runs.into_iter().filter_map(|run| whole_units(run, from, unit));
-        let runs: Vec<Run> = runs.filter(|run| run.length >= least).collect();
+        let runs: Vec<Run> = runs.filter(|run| run.length >= MIN_RUN).collect();
         let mut next = from;
         let mut before = None;
         for run in &runs {
