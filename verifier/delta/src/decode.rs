@@ -184,6 +184,7 @@ fn make<R: ReadAt>(
         if let (Some(position), false) = (op.base(), matches!(op.kind, OpKind::Copy { .. })) {
             base.resize(op.length as usize, 0);
             read(bases, position, base)?;
+            predict(op, index, base);
         }
         apply(
             op,
@@ -271,6 +272,20 @@ fn elements_or_blocks(
         decode(coder, phase, run, source, elements),
         blocks::decode(coder, run, source, blocks)
     )
+}
+
+/// Adds the low-rank factors that an operation names to its base bytes.
+fn predict(op: &Op, index: &Index, base: &mut [u8]) {
+    let dtype = match op.kind {
+        OpKind::Planes { dtype, .. } => Some(dtype),
+        OpKind::Context { model, .. } => index.models.get(usize::from(model)).map(|model| model.dtype),
+        OpKind::Copy { .. } | OpKind::Raw { .. } => None,
+    };
+    if let (Some(prediction), Some(dtype)) = (op.prediction, dtype)
+        && let Some(factors) = index.factors.get(usize::from(prediction.factors))
+    {
+        factors.predict(dtype, prediction.first, base);
+    }
 }
 
 fn read<R: ReadAt>(bases: &[R], position: BasePosition, into: &mut [u8]) -> Result<(), Why> {

@@ -1,5 +1,7 @@
 //! Makes a delta: chooses models from samples, and then the operations of each chunk, which any number of workers encode independently.
 
+use std::collections::BTreeMap;
+
 use assay_schema::Sha256Digest;
 use assay_schema::chunk;
 
@@ -9,8 +11,9 @@ use crate::codec::layout::Layout;
 use crate::codec::pack::Packer;
 use crate::codec::planes::{self, Planes, Transform};
 use crate::codec::train::{self, Sample, Trained};
-use crate::index::{self, MAX_OPS};
-use crate::op::{Op, OpKind};
+use crate::index::{self, MAX_FACTORS, MAX_OPS};
+use crate::lora::{self, Factors};
+use crate::op::{Op, OpKind, Prediction};
 use crate::wire::put_varint;
 use crate::{BasePosition, Dtype, ReadAt, Segment};
 
@@ -68,6 +71,9 @@ pub struct Encoder<'a, B, T> {
     targets: &'a [T],
     segments: Vec<Vec<Segment>>,
     models: Vec<Trained>,
+    factors: Vec<Factors>,
+    /// Which factors a target file's segment is predicted by.
+    predicted: BTreeMap<(u32, u64), u8>,
 }
 
 /// A chunk's part of the index, and its frame.
@@ -112,6 +118,8 @@ struct Run {
     dtype: Dtype,
     /// Bytes of the segment before it.
     skipped: u64,
+    /// Low-rank factors that predict its segment.
+    factors: Option<u8>,
 }
 
 impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
@@ -161,7 +169,10 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
             targets,
             segments,
             models: Vec::new(),
+            factors: Vec::new(),
+            predicted: BTreeMap::new(),
         };
+        encoder.find_adapters()?;
         for dtype in Dtype::ALL {
             if dtype != Dtype::Bytes {
                 let trained = encoder.train(dtype)?;
@@ -184,7 +195,13 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
         let base: Vec<u64> = self.bases.iter().map(ReadAt::len).collect();
         let target: Vec<u64> = self.targets.iter().map(ReadAt::len).collect();
         let models = self.models.iter().map(|trained| &trained.model);
-        IndexWriter(index::Writer::new(self.roots, &base, &target, models))
+        IndexWriter(index::Writer::new(
+            self.roots,
+            &base,
+            &target,
+            models,
+            &self.factors,
+        ))
     }
 
     /// Encodes one chunk.
@@ -211,7 +228,13 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
             offset,
             source,
         })?;
-        let mut runs = runs(segments, offset, offset + u64::from(length));
+        let mut runs = runs(
+            &self.predicted,
+            file,
+            segments,
+            offset,
+            offset + u64::from(length),
+        );
         if runs.len() > MAX_OPS / 3 {
             // Too many scraps: better one run without a base than more operations than a device reads.
             runs = vec![Run {
@@ -220,6 +243,7 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
                 base: None,
                 dtype: Dtype::Bytes,
                 skipped: 0,
+                factors: None,
             }];
         }
         let (mut ops, mut payloads) = (Vec::new(), Vec::new());
@@ -278,7 +302,7 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
             let whole = (target.len() - head) / unit * unit;
             let parts = [(0, head), (head, head + whole), (head + whole, target.len())];
             for (part, (from, to)) in parts.into_iter().enumerate() {
-                let (Some(old), Some(new)) = (base.get(from..to), target.get(from..to)) else {
+                let (Some(old), Some(new)) = (base.get_mut(from..to), target.get(from..to)) else {
                     continue;
                 };
                 let position = BasePosition {
@@ -291,8 +315,11 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
                 } else if part != 1 || new.len() < SMALL {
                     raw(Dtype::Bytes, new, scratch, ops, payloads);
                 } else {
-                    let element = (run.skipped + head as u64) / unit as u64;
-                    self.difference(run.dtype, element, position, (old, new), scratch, (ops, payloads));
+                    let first = (run.skipped + head as u64) / unit as u64;
+                    let prediction = run.factors.map(|factors| Prediction { factors, first });
+                    self.predict(run.dtype, prediction, old);
+                    let place = (run.dtype, first, position, prediction);
+                    self.difference(place, (old, new), scratch, (ops, payloads));
                 }
             }
         }
@@ -302,9 +329,7 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
 
     fn difference(
         &self,
-        dtype: Dtype,
-        element: u64,
-        position: BasePosition,
+        (dtype, element, position, prediction): (Dtype, u64, BasePosition, Option<Prediction>),
         (base, target): (&[u8], &[u8]),
         scratch: &mut EncodeScratch,
         (ops, payloads): (&mut Vec<Op>, &mut Vec<u8>),
@@ -336,6 +361,7 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
                         model,
                         phase,
                     },
+                    prediction,
                 });
             }
             Mode::Planes(transform) => {
@@ -349,7 +375,11 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
                     transform: transform.code(),
                     payload,
                 };
-                ops.push(Op { length, kind });
+                ops.push(Op {
+                    length,
+                    kind,
+                    prediction,
+                });
             }
             Mode::Raw(width) => raw_in(width, target, scratch, ops, payloads),
         }
@@ -445,11 +475,76 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
         base.read_at(offset, into).map_err(failed)
     }
 
+    fn predict(&self, dtype: Dtype, prediction: Option<Prediction>, base: &mut [u8]) {
+        if let Some(Prediction { factors, first }) = prediction
+            && let Some(factors) = self.factors.get(usize::from(factors))
+        {
+            factors.predict(dtype, first, base);
+        }
+    }
+
+    /// Looks for tensors that gained the product of two thin matrices.
+    fn find_adapters(&mut self) -> Result<(), EncodeError> {
+        for (file, (segments, target)) in (0_u32..).zip(self.segments.iter().zip(self.targets)) {
+            for segment in segments {
+                let length = segment.target.end - segment.target.start;
+                let (Some(base), Some(row)) = (segment.base, segment.row) else {
+                    continue;
+                };
+                let unit = segment.dtype.unit();
+                let fits = row as usize >= 16 * unit
+                    && (row as usize).is_multiple_of(unit)
+                    && length.is_multiple_of(u64::from(row));
+                if !Factors::applies_to(segment.dtype) || !fits || self.factors.len() == MAX_FACTORS {
+                    continue;
+                }
+                // A merged adapter moves every weight; where some are as they were, there is none.
+                let window = length.min(1 << 12) as usize;
+                let middle = (length - window as u64) / 2;
+                let (mut old, mut new) = (vec![0; window], vec![0; window]);
+                self.read_base(
+                    BasePosition {
+                        offset: base.offset + middle,
+                        ..base
+                    },
+                    &mut old,
+                )?;
+                let offset = segment.target.start + middle;
+                let failed = |source| EncodeError::Read {
+                    side: "target",
+                    file,
+                    offset,
+                    source,
+                };
+                target.read_at(offset, &mut new).map_err(failed)?;
+                let Some(reader) = self.bases.get(base.file as usize) else {
+                    continue;
+                };
+                if old == new {
+                    continue;
+                }
+                let tensor = lora::Tensor {
+                    base: (reader, base.offset),
+                    target: (target, segment.target.start),
+                    dtype: segment.dtype,
+                    rows: (length / u64::from(row)) as usize,
+                    columns: row as usize / unit,
+                };
+                if let Some(factors) = lora::search(&tensor).map_err(failed)? {
+                    self.predicted
+                        .insert((file, segment.target.start), self.factors.len() as u8);
+                    self.factors.push(factors);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Fits a model to pieces of the target, of which something changed, spread over all segments of a dtype.
     fn train(&self, dtype: Dtype) -> Result<Vec<Trained>, EncodeError> {
         let unit = dtype.unit() as u64;
         let mut pieces = Vec::new();
-        let mut rows: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
+        let mut rows: BTreeMap<u32, u64> = BTreeMap::new();
         for (file, segments) in (0_u32..).zip(&self.segments) {
             for segment in segments.iter().filter(|segment| segment.dtype == dtype) {
                 let (Some(base), length) = (segment.base, segment.target.end - segment.target.start) else {
@@ -490,6 +585,11 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
                 break;
             };
             at = (at + step) % total;
+            let factors = self.predicted.get(&(file, start)).copied();
+            let prediction = factors.map(|factors| Prediction {
+                factors,
+                first: from / unit,
+            });
             let length = length.min(1 << 20) / unit * unit;
             let mut sample = Sample {
                 base: vec![0; length as usize],
@@ -512,6 +612,7 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
                     source,
                 })?;
             }
+            self.predict(dtype, prediction, &mut sample.base);
             searched += sample.base.len();
             if sample.base != sample.target {
                 taken += sample.base.len();
@@ -539,7 +640,13 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-fn runs(segments: &[Segment], start: u64, end: u64) -> Vec<Run> {
+fn runs(
+    predicted: &BTreeMap<(u32, u64), u8>,
+    file: u32,
+    segments: &[Segment],
+    start: u64,
+    end: u64,
+) -> Vec<Run> {
     let first = segments.partition_point(|segment| segment.target.end <= start);
     let within = segments
         .iter()
@@ -559,6 +666,7 @@ fn runs(segments: &[Segment], start: u64, end: u64) -> Vec<Run> {
                 }),
                 dtype: segment.dtype,
                 skipped,
+                factors: predicted.get(&(file, segment.target.start)).copied(),
             }
         })
         .collect()
@@ -600,6 +708,7 @@ fn copy(base: BasePosition, length: u32, ops: &mut Vec<Op>) {
     if let Some(Op {
         length: before,
         kind: OpKind::Copy { base: from },
+        ..
     }) = ops.last_mut()
         && from.file == base.file
         && from.offset + u64::from(*before) == base.offset
@@ -610,6 +719,7 @@ fn copy(base: BasePosition, length: u32, ops: &mut Vec<Op>) {
     ops.push(Op {
         length,
         kind: OpKind::Copy { base },
+        prediction: None,
     });
 }
 
@@ -647,6 +757,7 @@ fn raw_in(width: u8, target: &[u8], scratch: &mut EncodeScratch, ops: &mut Vec<O
             planes: width,
             payload,
         },
+        prediction: None,
     });
 }
 

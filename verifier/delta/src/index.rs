@@ -11,6 +11,7 @@ use crate::Dtype;
 use crate::codec::Corrupt;
 use crate::codec::model::Model;
 use crate::error::BadIndex;
+use crate::lora::Factors;
 use crate::op::{Cursor, Limits, Op};
 use crate::wire::{Reader, put_varint};
 
@@ -23,6 +24,8 @@ pub const MAX_INDEX: u64 = 64 << 20;
 pub const MAX_FRAME: u64 = (CHUNK_SIZE as u64) + (64 << 10);
 /// The most operations of a chunk.
 pub const MAX_OPS: usize = 4096;
+/// The most low-rank factors of an index.
+pub const MAX_FACTORS: usize = 256;
 /// The most models of an index.
 pub const MAX_MODELS: usize = 64;
 
@@ -92,6 +95,7 @@ pub struct Index {
     base: Vec<u64>,
     pub(crate) models: Vec<Model>,
     dtypes: Vec<Dtype>,
+    pub(crate) factors: Vec<Factors>,
     files: Vec<File>,
     chunks: Vec<Place>,
 }
@@ -128,7 +132,7 @@ pub struct Entry<'a> {
     pub check: [u8; 16],
     ops: Reader<'a>,
     count: usize,
-    limits: (&'a [u64], &'a [Dtype]),
+    limits: (&'a [u64], &'a [Dtype], usize),
 }
 
 impl Entry<'_> {
@@ -147,6 +151,7 @@ impl Entry<'_> {
         let limits = Limits {
             base: self.limits.0,
             models: self.limits.1,
+            factors: self.limits.2,
         };
         let (mut ops, mut left) = (Vec::with_capacity(self.count), self.length);
         for _ in 0..self.count {
@@ -191,6 +196,10 @@ impl Index {
         let models = (0..models)
             .map(|_| Model::read(&mut reader))
             .collect::<Result<Vec<_>, _>>()?;
+        let factors = reader.count(MAX_FACTORS as u64, "more low-rank factors than any index has")?;
+        let factors = (0..factors)
+            .map(|_| read_factors(&mut reader))
+            .collect::<Result<Vec<_>, _>>()?;
         let dtypes = models.iter().map(|model| model.dtype).collect();
         let mut index = Self {
             header,
@@ -198,6 +207,7 @@ impl Index {
             base,
             models,
             dtypes,
+            factors,
             files: Vec::new(),
             chunks: Vec::new(),
         };
@@ -319,7 +329,7 @@ impl Index {
             check,
             ops: reader,
             count,
-            limits: (&self.base, &self.dtypes),
+            limits: (&self.base, &self.dtypes, self.factors.len()),
         })
     }
 
@@ -345,6 +355,13 @@ fn sizes(reader: &mut Reader<'_>) -> Result<Vec<u64>, Corrupt> {
         .collect()
 }
 
+fn read_factors(reader: &mut Reader<'_>) -> Result<Factors, BadIndex> {
+    let length = reader.count(MAX_INDEX, "low-rank factors are too long")?;
+    Factors::parse(reader.take(length)?).map_err(|bad| BadIndex::Malformed {
+        what: bad.to_string(),
+    })
+}
+
 /// First half of the SHA-256 of some bytes.
 pub(crate) fn check(bytes: &[u8]) -> [u8; 16] {
     let digest: [u8; 32] = Sha256::digest(bytes).into();
@@ -364,6 +381,7 @@ impl Writer {
         base: &[u64],
         target: &[u64],
         models: impl ExactSizeIterator<Item = &'a Model>,
+        factors: &[Factors],
     ) -> Self {
         let mut body = Vec::new();
         for sizes in [base, target] {
@@ -375,6 +393,12 @@ impl Writer {
         put_varint(&mut body, models.len() as u64);
         for model in models {
             model.write(&mut body);
+        }
+        put_varint(&mut body, factors.len() as u64);
+        for factors in factors {
+            let bytes = factors.to_bytes();
+            put_varint(&mut body, bytes.len() as u64);
+            body.extend_from_slice(&bytes);
         }
         Self { roots, body }
     }

@@ -12,6 +12,17 @@ pub struct Op {
     pub length: u32,
     /// How.
     pub kind: OpKind,
+    /// What is added to the base bytes first, for kinds `Planes` and `Context`.
+    pub prediction: Option<Prediction>,
+}
+
+/// A merged adapter: which of the index's low-rank factors are added to the base, from which element of their tensor on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prediction {
+    /// Which factors.
+    pub factors: u8,
+    /// Element of the tensor at which the base bytes begin.
+    pub first: u64,
 }
 
 /// How an operation makes its bytes.
@@ -55,6 +66,8 @@ const COPY: u8 = 0;
 const RAW: u8 = 1;
 const PLANES: u8 = 2;
 const CONTEXT: u8 = 3;
+/// Bit of the detail that says that a prediction follows.
+const PREDICTED: u8 = 8;
 
 impl Op {
     /// Where it reads in the base.
@@ -117,6 +130,7 @@ impl Cursor {
 
     /// Appends an operation (`schema/delta.md`, "Operations").
     pub(crate) fn write(&mut self, op: &Op, out: &mut Vec<u8>) {
+        let predicted = if op.prediction.is_some() { PREDICTED } else { 0 };
         let code = |kind: u8, detail: u8| kind | detail << 4;
         match op.kind {
             OpKind::Copy { base } => {
@@ -135,19 +149,23 @@ impl Cursor {
                 transform,
                 payload,
             } => {
-                out.push(code(PLANES, transform));
+                out.push(code(PLANES, transform | predicted));
                 put_varint(out, u64::from(op.length));
                 self.put(base, op.length, out);
                 out.push(dtype.code());
                 put_varint(out, u64::from(payload));
             }
             OpKind::Context { base, model, phase } => {
-                out.push(code(CONTEXT, 0));
+                out.push(code(CONTEXT, predicted));
                 put_varint(out, u64::from(op.length));
                 self.put(base, op.length, out);
                 out.push(model);
                 put_varint(out, u64::from(phase));
             }
+        }
+        if let Some(Prediction { factors, first }) = op.prediction {
+            out.push(factors);
+            put_varint(out, first);
         }
     }
 
@@ -172,22 +190,23 @@ impl Cursor {
                 planes: detail,
                 payload: payload(reader)?,
             },
-            (PLANES, _) => {
+            (PLANES, 0..=2 | 8..=10) => {
                 let base = self.take(reader, length)?;
                 let dtype =
                     Dtype::from_code(reader.byte()?).ok_or(Corrupt("operation is of an unknown dtype"))?;
-                Transform::from_code(detail).ok_or(Corrupt("operation is of an unknown transform"))?;
+                let transform = detail & !PREDICTED;
+                Transform::from_code(transform).ok_or(Corrupt("operation is of an unknown transform"))?;
                 if !(length as usize).is_multiple_of(planes::width(dtype)) {
                     return Err(Corrupt("operation does not yield whole elements"));
                 }
                 OpKind::Planes {
                     base,
                     dtype,
-                    transform: detail,
+                    transform,
                     payload: payload(reader)?,
                 }
             }
-            (CONTEXT, 0) => {
+            (CONTEXT, 0 | PREDICTED) => {
                 let base = self.take(reader, length)?;
                 let model = reader.byte()?;
                 let unit = limits
@@ -203,7 +222,24 @@ impl Cursor {
             }
             _ => return Err(Corrupt("operation is of an unknown kind")),
         };
-        let op = Op { length, kind };
+        let predicts = matches!(kind, OpKind::Planes { .. } | OpKind::Context { .. });
+        let prediction = if predicts && detail & PREDICTED != 0 {
+            let factors = reader.byte()?;
+            if usize::from(factors) >= limits.factors {
+                return Err(Corrupt("operation has unknown factors"));
+            }
+            Some(Prediction {
+                factors,
+                first: reader.varint()?,
+            })
+        } else {
+            None
+        };
+        let op = Op {
+            length,
+            kind,
+            prediction,
+        };
         if let Some(base) = op.base() {
             let size = limits
                 .base
@@ -230,4 +266,6 @@ pub(crate) struct Limits<'a> {
     pub(crate) base: &'a [u64],
     /// Dtypes of the models.
     pub(crate) models: &'a [Dtype],
+    /// How many low-rank factors there are.
+    pub(crate) factors: usize,
 }

@@ -181,6 +181,40 @@ fn a_decaying_tensor_is_predicted() {
     assert!(made.delta.len() < 50_000, "{}", made.delta.len());
 }
 
+/// A tensor of `rows` x `columns`, and the same with the product of a column and a row added.
+pub(crate) fn merged(rows: usize, columns: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut noise = Noise(33);
+    let left: Vec<f32> = (0..rows).map(|_| noise.normal() * 0.1).collect();
+    let right: Vec<f32> = (0..columns).map(|_| noise.normal() * 0.1).collect();
+    let (mut base, mut target) = (Vec::new(), Vec::new());
+    for a in &left {
+        for b in &right {
+            let old = noise.normal() * 0.05;
+            base.extend_from_slice(&old.to_le_bytes());
+            target.extend_from_slice(&(old + a * b).to_le_bytes());
+        }
+    }
+    (base, target)
+}
+
+#[test]
+fn a_merged_adapter_costs_its_factors() {
+    let (base, target) = merged(800, 500);
+    let made = Made::simple(
+        Dtype::F32,
+        24,
+        [vec![7; 24], base].concat(),
+        [vec![7; 24], target].concat(),
+        Some(2000),
+    );
+    made.assert_round_trip();
+    assert!(
+        made.delta.len() < made.targets[0].len() / 20,
+        "{}",
+        made.delta.len()
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 

@@ -8,6 +8,7 @@ use assay_delta::{BasePosition, Dtype, Index, Scratch, Segment};
 use serde_json::{Value, json};
 
 use crate::making::{Made, Noise, weights};
+use crate::round_trip::merged;
 
 fn path() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schema/vectors/delta.json")
@@ -27,6 +28,11 @@ fn vectors() -> Vec<Value> {
             &Made::simple(dtype, 0, base, target, None),
         ));
     }
+    let (base, target) = merged(48, 32);
+    all.push(vector(
+        "merged-adapter",
+        &Made::simple(Dtype::F32, 0, base, target, Some(128)),
+    ));
     let (base, target) = weights(Dtype::Q8_0, 40, 31);
     let moved = |offset| Some(BasePosition { file: 1, offset });
     let segments = vec![
