@@ -68,7 +68,8 @@ fn main() {
         let targets: Vec<&[u8]> = target.iter().map(|(_, bytes)| bytes.as_slice()).collect();
         let roots = [Sha256Digest::new([1; 32]), Sha256Digest::new([2; 32])];
         let matched = processor_seconds() - begin;
-        let encoder = Encoder::new(roots[0], roots[1], &bases, &targets, segments).unwrap();
+        let tensors: Vec<_> = target_spans.iter().map(|file| file.spans.clone()).collect();
+        let encoder = Encoder::with_tensors(roots, &bases, &targets, segments, &tensors).unwrap();
         let trained = processor_seconds() - begin;
         let (mut index, mut frames, mut scratch) = (encoder.index(), Vec::new(), EncodeScratch::default());
         let mut modes: BTreeMap<String, u64> = BTreeMap::new();

@@ -15,11 +15,14 @@ use crate::index::{self, MAX_FACTORS, MAX_OPS};
 use crate::lora::{self, Factors};
 use crate::op::{Op, OpKind, Prediction};
 use crate::wire::put_varint;
-use crate::{BasePosition, Dtype, ReadAt, Segment};
+use crate::{BasePosition, Dtype, ReadAt, Segment, Span};
 
 /// Elements (bytes of blocks) of the target that models are fitted to, and bytes that are read at most to find them.
 const SAMPLE_UNITS: usize = 1 << 20;
 const SEARCH: usize = 48 << 20;
+/// Tensors that changed otherwise before the search for merged adapters ends: merging changes only what the adapter adapts, and a
+/// fine-tune is not to be searched tensor by tensor, which costs more than coding it.
+const MISSES: usize = 2;
 /// Operations below this are not worth a model.
 const SMALL: usize = 64;
 /// Pieces of an operation that all modes are tried on: three of this many bytes.
@@ -135,6 +138,21 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
         targets: &'a [T],
         segments: Vec<Vec<Segment>>,
     ) -> Result<Self, EncodeError> {
+        Self::with_tensors([base_root, target_root], bases, targets, segments, &[])
+    }
+
+    /// The same, with the tensors of each target file, among which merged adapters are looked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::new`].
+    pub fn with_tensors(
+        roots: [Sha256Digest; 2],
+        bases: &'a [B],
+        targets: &'a [T],
+        segments: Vec<Vec<Segment>>,
+        tensors: &[Vec<Span>],
+    ) -> Result<Self, EncodeError> {
         let mut files = 0_u32;
         for (target, segments) in targets.iter().zip(&segments) {
             let bad = |what| EncodeError::Segments { file: files, what };
@@ -164,7 +182,7 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
             });
         }
         let mut encoder = Self {
-            roots: [base_root, target_root],
+            roots,
             bases,
             targets,
             segments,
@@ -172,7 +190,7 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
             factors: Vec::new(),
             predicted: BTreeMap::new(),
         };
-        encoder.find_adapters()?;
+        encoder.find_adapters(tensors)?;
         for dtype in Dtype::ALL {
             if dtype != Dtype::Bytes {
                 let trained = encoder.train(dtype)?;
@@ -483,25 +501,34 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
         }
     }
 
-    /// Looks for tensors that gained the product of two thin matrices.
-    fn find_adapters(&mut self) -> Result<(), EncodeError> {
-        for (file, (segments, target)) in (0_u32..).zip(self.segments.iter().zip(self.targets)) {
-            for segment in segments {
-                let length = segment.target.end - segment.target.start;
-                let (Some(base), Some(row)) = (segment.base, segment.row) else {
+    /// Looks for tensors that gained the product of two thin matrices, and gives each of those a segment of its own.
+    fn find_adapters(&mut self, tensors: &[Vec<Span>]) -> Result<(), EncodeError> {
+        let mut misses = 0;
+        for (file, (spans, target)) in (0_u32..).zip(tensors.iter().zip(self.targets)) {
+            for span in spans.iter().filter(|span| Factors::applies_to(span.dtype)) {
+                let Some((at, base)) = self.segment_of(file, span) else {
                     continue;
                 };
-                let unit = segment.dtype.unit();
-                let fits = row as usize >= 16 * unit
-                    && (row as usize).is_multiple_of(unit)
-                    && length.is_multiple_of(u64::from(row));
-                if !Factors::applies_to(segment.dtype) || !fits || self.factors.len() == MAX_FACTORS {
+                let (Some(rows), unit) = (
+                    span.shape.first().copied().filter(|rows| *rows > 0),
+                    span.dtype.unit() as u64,
+                ) else {
+                    continue;
+                };
+                let columns = span.length / unit / rows;
+                let Some(reader) = self.bases.get(base.file as usize) else {
+                    continue;
+                };
+                if rows * columns * unit != span.length
+                    || rows.min(columns) < 16
+                    || self.factors.len() == MAX_FACTORS
+                {
                     continue;
                 }
-                // A merged adapter moves every weight; where some are as they were, there is none.
-                let window = length.min(1 << 12) as usize;
-                let middle = (length - window as u64) / 2;
-                let (mut old, mut new) = (vec![0; window], vec![0; window]);
+                // A merged adapter moves nearly every weight; where most are as they were, there is none.
+                let window = span.length.min(1 << 12) / unit * unit;
+                let middle = (span.length / unit - window / unit) / 2 * unit;
+                let (mut old, mut new) = (vec![0; window as usize], vec![0; window as usize]);
                 self.read_base(
                     BasePosition {
                         offset: base.offset + middle,
@@ -509,7 +536,7 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
                     },
                     &mut old,
                 )?;
-                let offset = segment.target.start + middle;
+                let offset = span.offset + middle;
                 let failed = |source| EncodeError::Read {
                     side: "target",
                     file,
@@ -517,27 +544,84 @@ impl<'a, B: ReadAt, T: ReadAt> Encoder<'a, B, T> {
                     source,
                 };
                 target.read_at(offset, &mut new).map_err(failed)?;
-                let Some(reader) = self.bases.get(base.file as usize) else {
-                    continue;
-                };
-                if old == new {
+                let same = old
+                    .chunks(unit as usize)
+                    .zip(new.chunks(unit as usize))
+                    .filter(|(old, new)| old == new)
+                    .count();
+                if same as u64 * unit * 2 > window {
                     continue;
                 }
                 let tensor = lora::Tensor {
                     base: (reader, base.offset),
-                    target: (target, segment.target.start),
-                    dtype: segment.dtype,
-                    rows: (length / u64::from(row)) as usize,
-                    columns: row as usize / unit,
+                    target: (target, span.offset),
+                    dtype: span.dtype,
+                    rows: rows as usize,
+                    columns: columns as usize,
                 };
                 if let Some(factors) = lora::search(&tensor).map_err(failed)? {
+                    self.split(file, at, span);
                     self.predicted
-                        .insert((file, segment.target.start), self.factors.len() as u8);
+                        .insert((file, span.offset), self.factors.len() as u8);
                     self.factors.push(factors);
+                } else {
+                    misses += 1;
+                    if misses == MISSES {
+                        return Ok(());
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// The segment in which a whole tensor lies, and where the tensor's base begins.
+    fn segment_of(&self, file: u32, span: &Span) -> Option<(usize, BasePosition)> {
+        let segments = self.segments.get(file as usize)?;
+        let at = segments.partition_point(|segment| segment.target.end <= span.offset);
+        let segment = segments.get(at).filter(|segment| segment.dtype == span.dtype)?;
+        let skipped = span.offset.checked_sub(segment.target.start)?;
+        let end = span.offset.checked_add(span.length)?;
+        let base = segment.base.filter(|_| end <= segment.target.end)?;
+        Some((
+            at,
+            BasePosition {
+                offset: base.offset + skipped,
+                ..base
+            },
+        ))
+    }
+
+    /// Cuts a segment where a tensor begins and ends.
+    fn split(&mut self, file: u32, at: usize, span: &Span) {
+        let Some(segments) = self.segments.get_mut(file as usize) else {
+            return;
+        };
+        let Some(segment) = segments.get(at).cloned() else {
+            return;
+        };
+        let borders = [
+            segment.target.start,
+            span.offset,
+            span.offset + span.length,
+            segment.target.end,
+        ];
+        let parts = borders.windows(2).filter_map(|border| match border {
+            [from, to] if from < to => {
+                let skipped = from - segment.target.start;
+                let base = segment.base.map(|base| BasePosition {
+                    offset: base.offset + skipped,
+                    ..base
+                });
+                Some(Segment {
+                    target: *from..*to,
+                    base,
+                    ..segment.clone()
+                })
+            }
+            _ => None,
+        });
+        segments.splice(at..=at, parts.collect::<Vec<_>>());
     }
 
     /// Fits a model to pieces of the target, of which something changed, spread over all segments of a dtype.

@@ -1,7 +1,8 @@
 //! Small deltas to test with.
 
 use assay_delta::{
-    BadChunk, BasePosition, Dtype, EncodeScratch, Encoder, Index, OpKind, Scratch, Segment, decode_chunk,
+    BadChunk, BasePosition, Dtype, EncodeScratch, Encoder, Index, OpKind, Scratch, Segment, Span,
+    decode_chunk,
 };
 use assay_schema::Sha256Digest;
 use sha2::{Digest, Sha256};
@@ -24,7 +25,23 @@ pub(crate) struct Made {
 
 impl Made {
     pub(crate) fn new(bases: Vec<Vec<u8>>, targets: Vec<Vec<u8>>, segments: Vec<Vec<Segment>>) -> Self {
-        let encoder = Encoder::new(sha256(b"base"), sha256(b"target"), &bases, &targets, segments).unwrap();
+        Self::with_tensors(bases, targets, segments, &[])
+    }
+
+    pub(crate) fn with_tensors(
+        bases: Vec<Vec<u8>>,
+        targets: Vec<Vec<u8>>,
+        segments: Vec<Vec<Segment>>,
+        tensors: &[Vec<Span>],
+    ) -> Self {
+        let encoder = Encoder::with_tensors(
+            [sha256(b"base"), sha256(b"target")],
+            &bases,
+            &targets,
+            segments,
+            tensors,
+        )
+        .unwrap();
         let (mut index, mut frames, mut kinds) = (encoder.index(), Vec::new(), Vec::new());
         let mut scratch = EncodeScratch::default();
         for (file, chunk) in encoder.chunks() {

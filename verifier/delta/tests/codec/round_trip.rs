@@ -1,6 +1,6 @@
 //! Whatever goes in comes out, bit for bit.
 
-use assay_delta::{BasePosition, Dtype, Index, OpKind, Segment};
+use assay_delta::{BasePosition, Dtype, Index, OpKind, Segment, Span};
 use proptest::prelude::*;
 
 use crate::making::{CHUNK, Made, Noise, weights};
@@ -197,16 +197,36 @@ pub(crate) fn merged(rows: usize, columns: usize) -> (Vec<u8>, Vec<u8>) {
     (base, target)
 }
 
+/// Its delta, the tensor between two others of the same segment.
+pub(crate) fn merged_delta(rows: usize, columns: usize) -> Made {
+    let (base, target) = merged(rows, columns);
+    let length = target.len() as u64;
+    let wrap = |tensor: Vec<u8>| [vec![7; 24], tensor, vec![8; 40]].concat();
+    let segment = Segment {
+        target: 0..length + 64,
+        base: Some(BasePosition { file: 0, offset: 0 }),
+        dtype: Dtype::F32,
+        row: None,
+    };
+    let shape = vec![rows as u64, columns as u64];
+    let span = Span {
+        name: "w".to_owned(),
+        dtype: Dtype::F32,
+        shape,
+        offset: 24,
+        length,
+    };
+    Made::with_tensors(
+        vec![wrap(base)],
+        vec![wrap(target)],
+        vec![vec![segment]],
+        &[vec![span]],
+    )
+}
+
 #[test]
 fn a_merged_adapter_costs_its_factors() {
-    let (base, target) = merged(800, 500);
-    let made = Made::simple(
-        Dtype::F32,
-        24,
-        [vec![7; 24], base].concat(),
-        [vec![7; 24], target].concat(),
-        Some(2000),
-    );
+    let made = merged_delta(800, 500);
     made.assert_round_trip();
     assert!(
         made.delta.len() < made.targets[0].len() / 20,

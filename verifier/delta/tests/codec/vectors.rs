@@ -8,7 +8,7 @@ use assay_delta::{BasePosition, Dtype, Index, Scratch, Segment};
 use serde_json::{Value, json};
 
 use crate::making::{Made, Noise, weights};
-use crate::round_trip::merged;
+use crate::round_trip::merged_delta;
 
 fn path() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schema/vectors/delta.json")
@@ -28,11 +28,7 @@ fn vectors() -> Vec<Value> {
             &Made::simple(dtype, 0, base, target, None),
         ));
     }
-    let (base, target) = merged(48, 32);
-    all.push(vector(
-        "merged-adapter",
-        &Made::simple(Dtype::F32, 0, base, target, Some(128)),
-    ));
+    all.push(vector("merged-adapter", &merged_delta(48, 32)));
     let (base, target) = weights(Dtype::Q8_0, 40, 31);
     let moved = |offset| Some(BasePosition { file: 1, offset });
     let segments = vec![
