@@ -186,11 +186,13 @@ proptest! {
         staged in prop::collection::vec(0_usize..4 * MIB, 5),
         damaged in prop::collection::vec(any::<bool>(), 5),
         twice in any::<bool>(),
+        late in prop::option::of(1_usize..9),
     ) {
         thread_local!(static RELEASE: (Simulator, Approved) = approved(files()));
         RELEASE.with(|(sim, approved)| {
             let mut driver = driver(sim);
             driver.twice = twice;
+            driver.late = late;
             for (i, (_, bytes)) in files().into_iter().enumerate() {
                 let mut bytes = bytes[..bytes.len().min(staged[i])].to_vec();
                 if let (true, Some(byte)) = (damaged[i], bytes.last_mut()) {

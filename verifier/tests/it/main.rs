@@ -23,6 +23,7 @@ mod freeze;
 mod honest;
 mod keys;
 mod log;
+mod order;
 mod provenance;
 mod rollback;
 mod rotation;

@@ -37,12 +37,15 @@ pub(crate) struct Driver {
     pub(crate) tamper: Option<Tamper>,
     /// Every event is reported twice.
     pub(crate) twice: bool,
+    /// After so many events, and again after as many more, one that was told before is told again.
+    pub(crate) late: Option<usize>,
 }
 
 impl Driver {
     /// Polls and handles until the end. `pick` chooses which of the waiting events is told next.
     pub(crate) fn run(&mut self, content: &mut Content, mut pick: impl FnMut(usize) -> usize) -> Verdict {
         let mut waiting: Vec<Event> = Vec::new();
+        let mut told: Vec<Event> = Vec::new();
         for _ in 0..2_000_000 {
             match content.poll() {
                 Some(Action::Finish(verdict)) => {
@@ -59,6 +62,12 @@ impl Driver {
                     if self.twice {
                         content.handle(event.clone());
                     }
+                    if let Some(every) = self.late.filter(|every| told.len().is_multiple_of(*every))
+                        && let Some(old) = told.get(told.len().saturating_sub(2 * every))
+                    {
+                        content.handle(old.clone());
+                    }
+                    told.push(event.clone());
                     content.handle(event);
                 }
             }
