@@ -30,7 +30,7 @@ test: ## everything that CI runs
 demo: ## publish, pull, tamper, refuse, with a real model (MODEL=dir, DEMO_EXIT=1)
 	@scripts/demo.sh
 
-bench: ## figures beside their peers (BENCH_SIZE=GiB for the large file, BENCH_ONLY=verify|stream|check|wire|log|tree)
+bench: ## figures beside their peers (BENCH_SIZE=GiB for the large file, BENCH_ONLY=verify|stream|check|offline|wire|log|tree)
 	@bench/run.sh
 
 fmt-check: ## formatting

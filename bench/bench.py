@@ -293,6 +293,41 @@ def check(world):
         row(f"unchanged check by {how}", f"{again['requests']} requests", f"{again['bytes_received']} bytes", goal, bool(fine))
 
 
+def offline(world):
+    """The whole check of a release, from its first root to provenance, without a network or content: in Rust and in WebAssembly."""
+    fixtures = REPO / "verifier" / "provenance" / "tests" / "fixtures" / "keyless-model"
+    # The files that the fixture's pipeline signed.
+    folder = world.work / "offline"
+    folder.mkdir()
+    (folder / "README.md").write_text("readme")
+    (folder / "weights.safetensors").write_text("weights")
+    world.assay("publish", folder, "bench/offline@1.0.0")
+    keyless = {"ASSAY_AUTHORITY": str(world.work / "keyless")}
+    world.assay("keygen", world.work / "keyless")
+    signer = "CI=https://token.assay.test,https://ci.assay.test/acme/minilm/release.yml@refs/heads/main"
+    root = fixtures / "trusted_root.json"
+    created = world.assay(
+        "namespace", "create", "keyless", "--sigstore-signer", signer, "--sigstore-root", root, "--json", more_env=keyless
+    )[1]
+    (world.work / "keyless" / "model-signing.pem").unlink()
+    world.assay(
+        "publish", folder, "keyless/offline@1.0.0", "--attestation", fixtures / "bundle.sigstore.json", more_env=keyless
+    )
+    store = world.device("offline")
+    world.assay("trust", "add", "keyless", "--fingerprint", json.loads(created)["fingerprint"], store=store)
+    module = REPO / "wasm" / "pkg" / "node" / "assay_wasm.js"
+    for namespace, how, goal in (("bench", "key", 2000), ("keyless", "keyless", 10_000)):
+        dump = world.work / f"{namespace}.json"
+        native = json.loads(run(BIN / "examples" / "check_offline", store, f"{namespace}/offline", 200, dump)[1])["median_us"]
+        row(f"offline check, {how} signature, median", f"{native / 1000:.2f} ms", "", f"{goal / 1000:.0f} ms", native <= goal)
+        if module.exists():
+            found = json.loads(run("node", REPO / "bench" / "offline.mjs", dump, 100)[1])["median_us"]
+            times = f"{found / native:.1f} x native"
+            row(f"  the same in WebAssembly", f"{found / 1000:.2f} ms", times, "4 x native", found <= 4 * native)
+        else:
+            row("  the same in WebAssembly", "not built", "make wasm")
+
+
 class Postgres:
     """A server of its own in a folder, with every commit synchronous."""
 
@@ -405,8 +440,8 @@ def force(function, path, _error):
 
 
 def main():
-    chosen = os.environ.get("BENCH_ONLY", "check,wire,tree,log,verify,stream").split(",")
-    parts = {"check": check, "wire": wire, "tree": tree, "log": log, "verify": verify, "stream": stream}
+    chosen = os.environ.get("BENCH_ONLY", "check,offline,wire,tree,log,verify,stream").split(",")
+    parts = {"check": check, "offline": offline, "wire": wire, "tree": tree, "log": log, "verify": verify, "stream": stream}
     for name in chosen:
         if name not in parts:
             raise SystemExit(f"BENCH_ONLY: expected {', '.join(parts)}, found {name}")

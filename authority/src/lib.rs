@@ -5,6 +5,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`attestation`] | in-toto statements in Sigstore bundles, by key |
 //! | [`key`] | private keys (Ed25519, P-256, P-384, P-521), their PEM forms, signatures |
 //! | [`public`] | public keys, TUF key objects and key ids |
 //! | [`metadata`] | root, targets, snapshot and timestamp: made, read back, edited, signed |
@@ -23,6 +24,7 @@
     )
 )]
 
+pub mod attestation;
 pub mod key;
 pub mod metadata;
 pub mod namespace;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use assay_schema::Sha256Digest;
 use assay_schema::api::{CreateNamespace, OnlineKeys, Visibility};
 use assay_schema::canonical::{self, JsonError};
 use assay_schema::limits::{MAX_INLINE_TARGET, MAX_TRUST_TARGET};
 use assay_schema::log::{self, LogTrust};
 use assay_schema::signers::{SIGSTORE_ROOT_TARGET, Signer, SignerIdentity, Signers, TARGET};
+use assay_schema::{Pattern, Sha256Digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -131,6 +131,7 @@ pub fn key_signer(name: &str, key: &PublicKey) -> Signer {
     Signer {
         name: name.to_owned(),
         models: Vec::new(),
+        statements: Vec::new(),
         identity: SignerIdentity::Key {
             spki: STANDARD.encode(key.spki_der()),
         },
@@ -142,14 +143,7 @@ pub fn key_signer(name: &str, key: &PublicKey) -> Signer {
 /// # Errors
 /// [`NamespaceError::Signers`], [`NamespaceError::Signer`] or [`NamespaceError::TooLong`].
 pub fn signers_target(signers: &Signers) -> Result<(String, Target), NamespaceError> {
-    if signers.v != SIGNERS_VERSION {
-        return Err(NamespaceError::Signer {
-            name: "all".to_owned(),
-            expected: "v 1",
-            found: signers.v.to_string(),
-        });
-    }
-    signers.signers.iter().try_for_each(check_signer)?;
+    check_signers(signers)?;
     let bytes = canonical::document(signers)?;
     let text = String::from_utf8(bytes).map_err(|e| NamespaceError::Signer {
         name: "all".to_owned(),
@@ -158,6 +152,24 @@ pub fn signers_target(signers: &Signers) -> Result<(String, Target), NamespaceEr
     })?;
     let target = trust_target(TARGET, &text)?;
     Ok((text, target))
+}
+
+/// Whether a document of signers can be followed: by a namespace, or by the owner of a device who pins it.
+///
+/// # Errors
+/// [`NamespaceError::Signer`]: another version, a signer who cannot be known by what is said, or a requirement that
+/// nobody can meet.
+pub fn check_signers(signers: &Signers) -> Result<(), NamespaceError> {
+    let bad = |expected, found: String| NamespaceError::Signer {
+        name: "all".to_owned(),
+        expected,
+        found,
+    };
+    if signers.v != SIGNERS_VERSION {
+        return Err(bad("v 1", signers.v.to_string()));
+    }
+    signers.signers.iter().try_for_each(check_signer)?;
+    check_required(signers)
 }
 
 /// The target of a document under `trust/`; a short one carries its own bytes.
@@ -187,6 +199,13 @@ fn check_signer(signer: &Signer) -> Result<(), NamespaceError> {
     if signer.name.trim().is_empty() {
         return Err(bad("a name that people know", "none".to_owned()));
     }
+    let named = |subject: &Pattern| match subject.names_somebody() {
+        true => Ok(()),
+        false => Err(bad(
+            "a subject whose host, mail domain or beginning has no wildcard",
+            subject.to_string(),
+        )),
+    };
     match &signer.identity {
         SignerIdentity::Key { spki } => {
             let der = STANDARD
@@ -196,10 +215,51 @@ fn check_signer(signer: &Signer) -> Result<(), NamespaceError> {
                 .map(drop)
                 .map_err(|e: KeyError| bad("base64 of a DER SubjectPublicKeyInfo", e.to_string()))
         }
+        SignerIdentity::Certificate { roots, subject } => {
+            if roots.is_empty() {
+                return Err(bad("a root certificate", "none".to_owned()));
+            }
+            for root in roots {
+                STANDARD
+                    .decode(root)
+                    .map_err(|e| bad("base64 of root certificates in DER", e.to_string()))?;
+            }
+            named(subject)
+        }
         SignerIdentity::Sigstore { issuer, subject } if issuer.is_empty() || subject.is_empty() => Err(bad(
             "an issuer and a subject",
             format!("issuer {issuer:?}, subject {subject:?}"),
         )),
         SignerIdentity::Sigstore { .. } => Ok(()),
+        SignerIdentity::SigstorePattern { issuer, .. } if issuer.is_empty() => {
+            Err(bad("an issuer", "none".to_owned()))
+        }
+        SignerIdentity::SigstorePattern { subject, .. } => named(subject),
     }
+}
+
+/// What is required can be met: somebody is named, and may sign it.
+fn check_required(signers: &Signers) -> Result<(), NamespaceError> {
+    for required in &signers.require {
+        let bad = |expected, found: String| NamespaceError::Signer {
+            name: format!("require {}", required.predicate_type),
+            expected,
+            found,
+        };
+        if required.signers.is_empty() {
+            return Err(bad("the names of signers", "none".to_owned()));
+        }
+        for name in &required.signers {
+            let Some(signer) = signers.signers.iter().find(|s| s.name == *name) else {
+                return Err(bad("names of signers of this document", name.clone()));
+            };
+            if signer.statements.is_empty() {
+                return Err(bad(
+                    "signers whose `statements` name the kind",
+                    format!("{name}, who signs models only"),
+                ));
+            }
+        }
+    }
+    Ok(())
 }

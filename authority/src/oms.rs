@@ -6,35 +6,25 @@
 
 use std::collections::BTreeMap;
 
-use assay_schema::canonical::JsonError;
 use assay_schema::path::PathCollision;
 use assay_schema::{FilePath, Sha256Digest, path};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::key::{KeyError, SigningKey};
-use crate::public::sha256;
+use crate::attestation::{AttestationError, STATEMENT_TYPE, sign};
+use crate::key::SigningKey;
 
 /// The predicate type of a model signature.
 pub const PREDICATE_TYPE: &str = "https://model_signing/signature/v1.0";
 /// Paths that are not part of a model unless the signer says otherwise: the defaults of `model-signing`.
 pub const DEFAULT_IGNORED: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
 
-const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
-const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
-
 /// A model that cannot be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum OmsError {
-    /// The key cannot be encoded.
+    /// It cannot be signed.
     #[error("model signature: {0}")]
-    Key(#[from] KeyError),
-    /// No canonical form.
-    #[error("model signature: {0}")]
-    Json(#[from] JsonError),
+    Statement(#[from] AttestationError),
     /// Nothing to sign.
     #[error("model signature: expected at least one file, found none")]
     NoFiles,
@@ -88,10 +78,9 @@ pub fn sign_model<'a>(
             });
         }
     }
-    let mut subject = Sha256::new();
+    let subject = model_digest(files.values().map(|(_, digest)| digest));
     let mut resources = Vec::with_capacity(files.len());
     for (path, digest) in files.into_values() {
-        subject.update(digest.as_bytes());
         resources.push(json!({"name": path, "algorithm": "sha256", "digest": digest}));
     }
     let mut serialization = json!({"method": "files", "hash_type": "sha256", "allow_symlinks": false});
@@ -99,38 +88,30 @@ pub fn sign_model<'a>(
     if let (false, Some(serialization)) = (ignored.is_empty(), serialization.as_object_mut()) {
         serialization.insert("ignore_paths".to_owned(), json!(ignored));
     }
-    let statement = to_json(json!({
+    let statement = json!({
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": model_name, "digest": {"sha256": hex::encode(subject.finalize())}}],
+        "subject": [{"name": model_name, "digest": {"sha256": subject}}],
         "predicateType": PREDICATE_TYPE,
         "predicate": {"serialization": serialization, "resources": resources},
-    }))?;
-    let signature = key.sign(&pre_authentication(&statement))?;
-    let bundle = json!({
-        "mediaType": BUNDLE_TYPE,
-        "verificationMaterial": {
-            // The reference hints at the key by the SHA-256 of its PEM.
-            "publicKey": {"hint": sha256(key.public_key_pem()?.as_bytes())},
-            "tlogEntries": [],
-        },
-        "dsseEnvelope": {
-            "payload": STANDARD.encode(&statement),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"sig": STANDARD.encode(signature), "keyid": ""}],
-        },
     });
-    to_json(bundle)
+    Ok(sign(key, statement)?)
 }
 
-/// JSON with sorted keys: every signer writes the same bytes, whatever order serde_json was built with.
-fn to_json(mut value: Value) -> Result<Vec<u8>, OmsError> {
-    value.sort_all_objects();
-    serde_json::to_vec(&value).map_err(|e| OmsError::Json(e.into()))
+/// Every file of a model and its digest as one digest, by which other statements name the whole of it; `digests` in the order of
+/// paths by their components, as the reference sorts.
+fn model_digest<'a>(digests: impl Iterator<Item = &'a Sha256Digest>) -> Sha256Digest {
+    let mut hash = Sha256::new();
+    for digest in digests {
+        hash.update(digest.as_bytes());
+    }
+    Sha256Digest::new(hash.finalize().into())
 }
 
-/// DSSE v1's pre-authentication encoding: what is signed.
-fn pre_authentication(payload: &[u8]) -> Vec<u8> {
-    let mut out = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len()).into_bytes();
-    out.extend_from_slice(payload);
-    out
+/// The digest by which a statement names a whole model: the subject of its model signature.
+pub fn digest_of_model<'a>(files: impl IntoIterator<Item = (&'a FilePath, Sha256Digest)>) -> Sha256Digest {
+    let files: BTreeMap<Vec<&str>, Sha256Digest> = files
+        .into_iter()
+        .map(|(path, digest)| (path.components().collect(), digest))
+        .collect();
+    model_digest(files.values())
 }

@@ -131,18 +131,49 @@ fn signers_that_no_verifier_could_use_are_refused() {
         let signer = assay_schema::signers::Signer {
             name: name.into(),
             models: Vec::new(),
+            statements: Vec::new(),
             identity,
         };
         Signers {
             v: 1,
             signers: vec![signer],
+            require: Vec::new(),
         }
+    };
+    let required = |names: &[&str]| Signers {
+        v: 1,
+        signers: vec![signer.clone()],
+        require: vec![assay_schema::signers::RequiredStatement {
+            predicate_type: "https://slsa.dev/provenance/v1".parse().unwrap(),
+            signers: names.iter().map(|&name| name.to_owned()).collect(),
+            models: Vec::new(),
+            files: Vec::new(),
+        }],
     };
     let bad = [
         Signers {
             v: 2,
             signers: vec![signer.clone()],
+            require: Vec::new(),
         },
+        // Required of nobody, of somebody unknown, and of one who signs models only.
+        required(&[]),
+        required(&["Nobody"]),
+        required(&[&signer.name]),
+        with(
+            "A",
+            SignerIdentity::SigstorePattern {
+                issuer: "https://issuer.example".into(),
+                subject: "https://**".parse().unwrap(),
+            },
+        ),
+        with(
+            "A",
+            SignerIdentity::Certificate {
+                roots: Vec::new(),
+                subject: "a@example.com".parse().unwrap(),
+            },
+        ),
         with(" ", signer.identity.clone()),
         with(
             "A",

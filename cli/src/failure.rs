@@ -1,5 +1,6 @@
 //! Every library error as an exit code, a name for programs, and words for people. The one place that maps them.
 
+use assay_authority::attestation::AttestationError;
 use assay_authority::oms::OmsError;
 use assay_authority::release::PublishError as SigningError;
 use assay_authority::{KeyError, TokenError};
@@ -245,9 +246,12 @@ impl From<PublishError> for Failure {
             PublishError::SigstoreRoot(_) => (Exit::Failed, "sigstore-root"),
             PublishError::LogPolicy(_) => (Exit::Usage, "bad-log"),
             PublishError::NoSigstoreRoot { .. } => (Exit::Usage, "sigstore-root"),
+            PublishError::Roots { .. } => (Exit::Usage, "signer-roots"),
+            PublishError::Attestation { .. } => (Exit::Usage, "bad-attestation"),
             PublishError::Metadata(_)
             | PublishError::Namespace(_)
             | PublishError::ModelSignature(_)
+            | PublishError::Statement(_)
             | PublishError::Release(_)
             | PublishError::Manifest(_) => (Exit::Failed, "signing"),
             PublishError::Untrusted(e) => {
@@ -326,6 +330,8 @@ impl From<DeviceError> for Failure {
             DeviceError::Signature(_) => Self::new(Exit::Refused, "signature-invalid", message)
                 .advise("Do not use the files unless their signer explains this"),
             DeviceError::Log(_) => Self::new(Exit::Usage, "bad-log", message),
+            DeviceError::Marks { .. } => Self::new(Exit::Store, "bad-record", message),
+            DeviceError::Signers(_) => Self::new(Exit::Usage, "bad-signers", message),
             DeviceError::Stuck => Self::new(Exit::Failed, "internal", message),
         }
     }
@@ -368,7 +374,8 @@ fn key_beneath(error: &PublishError) -> Option<&KeyError> {
     match error {
         PublishError::Key { source, .. } => Some(source),
         PublishError::Metadata(M::Key(key))
-        | PublishError::ModelSignature(OmsError::Key(key))
+        | PublishError::ModelSignature(OmsError::Statement(AttestationError::Key(key)))
+        | PublishError::Statement(AttestationError::Key(key))
         | PublishError::Namespace(N::Metadata(M::Key(key)))
         | PublishError::Release(SigningError::Metadata(M::Key(key))) => Some(key),
         _ => None,

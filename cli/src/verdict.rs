@@ -32,6 +32,14 @@ pub(crate) fn stages(reports: &[StageReport], verbose: bool) -> String {
                 .map(|(name, value)| [format!("      {name}"), printable(value)])
                 .collect();
             text.push_str(&columns(&evidence));
+        } else {
+            // What nobody may overlook: statements about the release, and what was not read.
+            let shown = |name: &str| {
+                name.starts_with("attestation_") || matches!(name, "partial" | "not_recomputed" | "unchanged")
+            };
+            for (_, value) in report.evidence.iter().filter(|(name, _)| shown(name)) {
+                let _ = writeln!(text, "      {}", printable(value));
+            }
         }
     }
     text

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use assay_schema::FilePath;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 /// Something that went wrong with a file.
 #[derive(Debug, thiserror::Error)]
@@ -97,13 +98,22 @@ impl Kind {
 }
 
 /// Size, identity and times of a file: what changes when somebody changes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Mark {
     pub(crate) size: u64,
     device: u64,
     inode: u64,
     modified: (i64, i64),
     changed: (i64, i64),
+}
+
+impl Mark {
+    /// Whether the file was last written or changed before this time (Unix seconds): a later change then has another mark, however
+    /// coarse the file system's clock is.
+    pub(crate) const fn is_older_than(&self, seconds: i64) -> bool {
+        self.modified.0 < seconds && self.changed.0 < seconds
+    }
 }
 
 /// An open folder.

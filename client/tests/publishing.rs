@@ -184,6 +184,7 @@ fn a_namespace_is_created_once() {
         targets_threshold: 1,
         signer: "acme models".into(),
         other_signers: Vec::new(),
+        require: Vec::new(),
         sigstore_root: None,
         log: true,
         witnesses: Vec::new(),
@@ -216,6 +217,7 @@ fn a_creation_that_was_not_finished_goes_on_only_as_it_was_signed() {
         targets_threshold: 1,
         signer: signer.into(),
         other_signers: others,
+        require: Vec::new(),
         sigstore_root: None,
         log: true,
         witnesses: Vec::new(),
@@ -225,6 +227,7 @@ fn a_creation_that_was_not_finished_goes_on_only_as_it_was_signed() {
     let lab = Signer {
         name: "lab".into(),
         models: Vec::new(),
+        statements: Vec::new(),
         identity: SignerIdentity::Key { spki: "AA==".into() },
     };
     for other in [

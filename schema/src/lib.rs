@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`limits`] | every size and count that Assay accepts |
 //! | [`canonical`] | canonical JSON (OLPC, as TUF signs it) and bounded parsing |
-//! | [`digest`], [`name`], [`path`], [`order`] | values that are right by construction |
+//! | [`digest`], [`name`], [`path`], [`pattern`], [`order`] | values that are right by construction |
 //! | [`manifest`], [`chunk`] | the release manifest and its chunk indexes |
 //! | [`signers`] | who may sign a model's provenance, `trust/signers.json` |
 //! | [`status`] | what an authority restricts, `status.json` |
@@ -29,6 +29,7 @@ pub mod manifest;
 pub mod name;
 pub mod order;
 pub mod path;
+pub mod pattern;
 pub mod problem;
 pub mod proposal;
 pub mod signers;
@@ -44,5 +45,6 @@ pub use manifest::ReleaseManifest;
 pub use name::{ModelName, ModelRef, NamespaceName, ReleaseRef, VersionName};
 pub use order::ReleaseOrder;
 pub use path::FilePath;
+pub use pattern::Pattern;
 pub use trust_policy::TrustPolicy;
 pub use verdict::{Outcome, Stage, Verdict};

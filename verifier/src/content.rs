@@ -5,6 +5,7 @@
 
 mod messages;
 mod progress;
+mod scope;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -20,6 +21,7 @@ use crate::consensus::kept;
 use crate::report::{Reports, refusal};
 pub use messages::{Action, Event, Piece, PresentFile};
 use progress::{FileProgress, Next, Task};
+pub use scope::Scope;
 
 /// Files whose chunk indexes are in memory at once.
 const OPEN_FILES: usize = 8;

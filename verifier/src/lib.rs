@@ -35,7 +35,9 @@ pub mod request;
 pub use approved::Approved;
 pub use assay_provenance as provenance;
 pub use assay_trust::{DeviceState, Pin, Terms, TrustError};
-pub use check::{AwaitFetch, AwaitPersist, CheckStep, Checked, check, check_age, judge_signature};
+pub use check::{
+    AwaitFetch, AwaitPersist, CheckStep, Checked, check, check_age, judge_signature, judge_statement,
+};
 pub use consensus::{Consensus, Endorsement, Known};
-pub use content::{Action, Content, Event, Piece, PresentFile};
+pub use content::{Action, Content, Event, Piece, PresentFile, Scope};
 pub use request::{Answer, CachedBundle, CheckRequest, Fetch, Resource, Route, Want};

@@ -6,6 +6,8 @@
 mod check;
 mod content;
 mod convert;
+mod provenance;
 
 pub use check::Check;
 pub use content::Content;
+pub use provenance::{verify_model_signature, verify_sigstore};

@@ -62,6 +62,7 @@ impl Keys {
         Signers {
             v: 1,
             signers: vec![key_signer("Release team", self.signer.public_key())],
+            require: Vec::new(),
         }
     }
 

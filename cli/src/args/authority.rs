@@ -226,8 +226,12 @@ pub(crate) struct NamespaceCreate {
     /// Another signer of models, by a name and the issuer and subject of their Sigstore certificate. Repeatable
     #[arg(long, value_name = "NAME=ISSUER,SUBJECT", requires = "sigstore_root")]
     pub(crate) sigstore_signer: Vec<SigstoreSigner>,
+    /// A document with further signers - by key, certificate, Sigstore identity or pattern, of models and of other statements - and the
+    /// statements that releases must have (schema/json/signers.json)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signers: Option<PathBuf>,
     /// The trusted_root.json of the Sigstore instance that these signers use
-    #[arg(long, value_name = "FILE", requires = "sigstore_signer")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) sigstore_root: Option<PathBuf>,
     /// The transparency log that devices find every state of the namespace in: the registry's, if it offers one, or none
     #[arg(long, value_enum, default_value = "registry")]
@@ -338,6 +342,7 @@ the registry, and the others run `assay approve`. The token needs the scope publ
 Examples:
   assay publish ./minilm acme/minilm@1.0.0 --authority ./authority --token-file ./token
   assay publish ./minilm acme/minilm@1.1.0 --not-before 2027-01-15T08:00:00Z
+  assay publish ./minilm acme/minilm@1.1.0 --attestation ./provenance.json --attestation ./evaluation.json
   assay publish ./minilm acme/minilm@1.1.0 --dry-run")]
 pub(crate) struct Publish {
     /// The model's folder
@@ -348,6 +353,10 @@ pub(crate) struct Publish {
     /// No device activates the release before this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     pub(crate) not_before: Option<Timestamp>,
+    /// A signed statement about these files to publish with them: an in-toto statement in a Sigstore bundle, of `assay attest` or of
+    /// another tool. A model signature made elsewhere is one, too. Repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(crate) attestation: Vec<PathBuf>,
     /// Hash and check everything, show what would be published, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -361,4 +370,44 @@ pub(crate) struct Publish {
     pub(crate) registry: Option<String>,
     #[command(flatten)]
     pub(crate) token: TokenArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The statement's subjects are the model's digest, as model signatures have it, and every file. Any predicate type is taken; Assay shows \
+what it understands of SLSA provenance (https://slsa.dev/provenance/v1), verification summaries \
+(https://slsa.dev/verification_summary/v1), test results (https://in-toto.io/attestation/test-result/v0.1), CycloneDX \
+(https://cyclonedx.org/bom) and SPDX 3 (https://spdx.dev/Document/v3). Devices believe it if the namespace, or their owner, permits \
+the signer to make such statements.
+
+Examples:
+  assay attest ./minilm --type https://slsa.dev/provenance/v1 --predicate provenance.json --authority ./authority --out p.json
+  assay attest ./minilm --type https://in-toto.io/attestation/test-result/v0.1 --predicate eval.json --key lab.pem --out e.json
+  assay attest ./minilm --type https://cyclonedx.org/bom --predicate bom.json --file model.safetensors --key lab.pem --out b.json")]
+#[command(group = clap::ArgGroup::new("signing").args(["key", "authority"]).required(true))]
+pub(crate) struct Attest {
+    /// The model's folder
+    pub(crate) dir: PathBuf,
+    /// The statement's predicate type, a URI
+    #[arg(long = "type", value_name = "URI")]
+    pub(crate) predicate_type: String,
+    /// What is to be said: a JSON file of the predicate's form
+    #[arg(long, value_name = "FILE")]
+    pub(crate) predicate: PathBuf,
+    /// Say it about this file alone, by its path in the folder. Repeatable
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Vec<String>,
+    /// Where the bundle goes; a file that is there is not overwritten
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// The signer's private key in PEM
+    #[arg(long, value_name = "PEM")]
+    pub(crate) key: Option<PathBuf>,
+    /// An authority's folder, whose model-signing key signs
+    #[arg(long, value_name = "DIR")]
+    pub(crate) authority: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArgs,
+    #[command(flatten)]
+    pub(crate) tokens: TokensArgs,
 }

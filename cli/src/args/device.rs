@@ -127,6 +127,13 @@ pub(crate) struct TermsArgs {
     /// The least version of the namespace's root
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) least_root: Option<u64>,
+    /// A document of signers who must have signed beside those whom the namespace permits, and of statements that releases must have
+    /// (schema/json/signers.json)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signers: Option<PathBuf>,
+    /// The trusted_root.json of the Sigstore instance by which they are known [default: the namespace's]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sigstore_root: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -164,6 +171,8 @@ pub(crate) enum Term {
     Log,
     LeastRoot,
     ConfirmRoot,
+    Signers,
+    SigstoreRoot,
 }
 
 #[derive(Debug, Args)]
@@ -261,7 +270,13 @@ Examples:
   assay verify ./model --signature model.sig --public-key signer.pub --ignore .git
                                              a folder signed with OpenSSF Model Signing
   assay verify ./model --signature model.sig --identity me@example.org --issuer https://accounts.example.org \\
-    --sigstore-root trusted_root.json        the same, signed by a Sigstore identity")]
+    --sigstore-root trusted_root.json        the same, signed by a Sigstore identity
+  assay verify ./model --signature model.sig --identity '*@example.org' --certificate-root ca.pem
+                                             the same, signed with a certificate of one's own authority
+  assay verify ./model acme/minilm --file model.safetensors
+                                             one file, without the others
+  assay verify acme/minilm --trust-unchanged ./verified.json
+                                             again, without reading what has not changed since")]
 pub(crate) struct Verify {
     /// NS/MODEL for what is active on this device; otherwise a folder: one of the device's store by itself, any other with the
     /// release that it should be or with its signature
@@ -276,15 +291,34 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) foreign: ForeignArgs,
     #[command(flatten)]
+    pub(crate) part: PartArgs,
+    #[command(flatten)]
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) chain: ChainArgs,
+}
+
+/// Less than every byte of every file. What was left out, and on whose word, is in the verdict.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Part of it")]
+pub(crate) struct PartArgs {
+    /// Verify this file alone, by its path in the model; the others need not be there. Repeatable
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Vec<String>,
+    /// Believe these digests instead of reading the files: lines of SHA-256 and path, as sha256sum writes them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digests: Option<PathBuf>,
+    /// Do not read files again whose size, times and inode are what they were when this record was written, and bring it up to date.
+    /// Whoever can write the record, or set files' times, can pass off a changed file
+    #[arg(long, value_name = "RECORD")]
+    pub(crate) trust_unchanged: Option<PathBuf>,
 }
 
 /// A folder that another tool signed.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "OpenSSF Model Signing")]
 #[command(group = ArgGroup::new("signed_by").args(["public_key", "identity"]))]
+#[command(group = ArgGroup::new("by_authority").args(["sigstore_root", "certificate_root"]))]
 pub(crate) struct ForeignArgs {
     /// The signature: a Sigstore bundle
     #[arg(long, value_name = "FILE", requires = "signed_by")]
@@ -292,15 +326,19 @@ pub(crate) struct ForeignArgs {
     /// The signer's public key in PEM (P-256, P-384, P-521 or Ed25519)
     #[arg(long, value_name = "FILE", requires = "signature")]
     pub(crate) public_key: Option<PathBuf>,
-    /// The signer's identity instead: the subject of their Sigstore certificate, exactly
-    #[arg(long, value_name = "SUBJECT", requires_all = ["signature", "issuer", "sigstore_root"])]
+    /// The signer's identity instead: the subject of their Sigstore certificate, exactly, or with --certificate-root a name of their
+    /// certificate, in which * stands for anything but a slash and ** for anything
+    #[arg(long, value_name = "SUBJECT", requires_all = ["signature", "by_authority"])]
     pub(crate) identity: Option<String>,
     /// Who vouches for the identity: the OIDC issuer's URL
-    #[arg(long, value_name = "URL", requires = "identity")]
+    #[arg(long, value_name = "URL", requires_all = ["identity", "sigstore_root"])]
     pub(crate) issuer: Option<String>,
     /// The trusted_root.json of the Sigstore instance
-    #[arg(long, value_name = "FILE", requires = "identity")]
+    #[arg(long, value_name = "FILE", requires_all = ["identity", "issuer"])]
     pub(crate) sigstore_root: Option<PathBuf>,
+    /// A root certificate of the signer's certification authority, in PEM or DER. Repeatable
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub(crate) certificate_root: Vec<PathBuf>,
     /// A path inside the folder that is not part of the model. Repeatable
     #[arg(long, value_name = "PATH", requires = "signature")]
     pub(crate) ignore: Vec<String>,

@@ -14,8 +14,8 @@ use clap::{Parser, Subcommand};
 use crate::exit;
 
 pub(crate) use authority::{
-    KeyAdd, KeyCommand, KeyList, KeyType, Keygen, LogChoice, LogName, NamespaceCommand, NamespaceCreate,
-    NamespaceLog, NamespaceRenew, Publish,
+    Attest, KeyAdd, KeyCommand, KeyList, KeyType, Keygen, LogChoice, LogName, NamespaceCommand,
+    NamespaceCreate, NamespaceLog, NamespaceRenew, Publish,
 };
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use change::{
@@ -24,8 +24,8 @@ pub(crate) use change::{
     StatusInit, StatusRevoke, StatusShow,
 };
 pub(crate) use device::{
-    Check, ForeignArgs, HeldModel, PathOf, Pull, Repair, Rollback, Status, Term, TermsArgs, TrustAdd,
-    TrustCommand, TrustRemove, TrustRequire, TrustSet, TrustUnrequire, Update, Verify,
+    Check, ForeignArgs, HeldModel, PartArgs, PathOf, Pull, Repair, Rollback, Status, Term, TermsArgs,
+    TrustAdd, TrustCommand, TrustRemove, TrustRequire, TrustSet, TrustUnrequire, Update, Verify,
 };
 pub(crate) use log::{LogArgs, LogAudit, LogCommand, Monitor};
 pub(crate) use moving::{NamespaceExport, NamespaceImport, TrustMove};
@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Namespace(NamespaceCommand),
     /// Sign a folder as a release and publish it
     Publish(Publish),
+    /// Sign a statement about a model: what it was made from, how it was evaluated, what it consists of
+    Attest(Attest),
     /// Look at a namespace's root keys and change them
     #[command(subcommand)]
     Root(RootCommand),

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use assay_authority::PublicKey;
 use assay_authority::namespace::key_signer;
-use assay_client::device::{DeviceError, OmsCheck, VerifiedDirectory};
+use assay_client::device::{DeviceError, OmsCheck, Verification, VerifiedDirectory, root_certificates};
+use assay_schema::Pattern;
 use assay_schema::limits::MAX_TRUST_TARGET;
 use assay_schema::signers::{Signer, SignerIdentity};
 use assay_schema::verdict::{Outcome, Refusal, Stage, StageOutcome, StageReport};
@@ -40,11 +41,14 @@ impl By {
         ) {
             (Some(file), ..) => Self::key(file),
             (None, Some(subject), Some(issuer), Some(root)) => Self::identity(subject, issuer, root),
+            (None, Some(subject), None, None) if !args.certificate_root.is_empty() => {
+                Self::certificate(subject, &args.certificate_root)
+            }
             // clap lets nothing else through.
             _ => Err(Failure::new(
                 Exit::Usage,
                 "usage",
-                "--signature needs --public-key, or --identity with --issuer and --sigstore-root",
+                "--signature needs --public-key, or --identity with --issuer and --sigstore-root, or with --certificate-root",
             )),
         }
     }
@@ -60,6 +64,35 @@ impl By {
         })
     }
 
+    fn certificate(subject: &str, roots: &[PathBuf]) -> Result<Self, Failure> {
+        let bad =
+            |what: &dyn std::fmt::Display| Failure::new(Exit::Usage, "bad-certificate", what.to_string());
+        let pattern: Pattern = subject.parse().map_err(|e| bad(&e))?;
+        let mut list = Vec::new();
+        for path in roots {
+            let bytes = bounded(path, MAX_TRUST_TARGET)?;
+            let certificates =
+                root_certificates(&bytes).map_err(|e| bad(&format!("{}: {e}", path.display())))?;
+            list.extend(certificates);
+        }
+        Ok(Self {
+            evidence: BTreeMap::from([
+                ("identity".to_owned(), subject.to_owned()),
+                ("root_certificates".to_owned(), list.len().to_string()),
+            ]),
+            sigstore_root: None,
+            signer: Signer {
+                name: subject.to_owned(),
+                models: Vec::new(),
+                statements: Vec::new(),
+                identity: SignerIdentity::Certificate {
+                    roots: list,
+                    subject: pattern,
+                },
+            },
+        })
+    }
+
     fn identity(subject: &str, issuer: &str, root: &Path) -> Result<Self, Failure> {
         let (subject, issuer) = (subject.to_owned(), issuer.to_owned());
         Ok(Self {
@@ -71,13 +104,19 @@ impl By {
             signer: Signer {
                 name: subject.clone(),
                 models: Vec::new(),
+                statements: Vec::new(),
                 identity: SignerIdentity::Sigstore { issuer, subject },
             },
         })
     }
 }
 
-pub(super) fn run(context: &Context, folder: &Path, args: &ForeignArgs) -> Result<Answer, Failure> {
+pub(super) fn run(
+    context: &Context,
+    folder: &Path,
+    args: &ForeignArgs,
+    how: &Verification,
+) -> Result<Answer, Failure> {
     let by = By::read(args)?;
     let Some(signature) = &args.signature else {
         return Err(Failure::new(Exit::Usage, "usage", "--signature is missing"));
@@ -94,6 +133,7 @@ pub(super) fn run(context: &Context, folder: &Path, args: &ForeignArgs) -> Resul
         signers: std::slice::from_ref(&by.signer),
         sigstore_root: by.sigstore_root.as_deref(),
         ignore: &args.ignore,
+        how,
         now,
         threads: std::thread::available_parallelism().map_or(1, NonZero::get),
     }
@@ -114,9 +154,17 @@ pub(super) fn run(context: &Context, folder: &Path, args: &ForeignArgs) -> Resul
     let verdict = json!({"v": 1, "outcome": outcome, "subject": subject, "time": now, "stages": reports});
     match result {
         Ok(verified) => {
+            let what = match verified.unread.is_empty() {
+                true => "is exactly what",
+                // What was not read follows from the evidence of the content.
+                false => "is, as far as it was verified, what",
+            };
+            let mut text = stages(&reports, context.show.verbose);
+            for line in verified.unread.values() {
+                text.push_str(&format!("not everything was read here: {line}\n"));
+            }
             let text = format!(
-                "{}permitted: {} is exactly what was signed as {:?}: {}, {}",
-                stages(&reports, context.show.verbose),
+                "{text}permitted: {} {what} was signed as {:?}: {}, {}",
                 folder.display(),
                 printable(&verified.signature.model_name),
                 files(verified.files as u64),
@@ -176,10 +224,10 @@ fn report(stage: Stage, outcome: StageOutcome, evidence: BTreeMap<String, String
 }
 
 fn content(verified: &VerifiedDirectory) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        ("files".to_owned(), verified.files.to_string()),
-        ("bytes".to_owned(), verified.bytes.to_string()),
-    ])
+    let mut evidence = verified.unread.clone();
+    evidence.insert("files".to_owned(), verified.files.to_string());
+    evidence.insert("bytes".to_owned(), verified.bytes.to_string());
+    evidence
 }
 
 pub(super) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
@@ -189,6 +237,12 @@ pub(super) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
 
 /// A small text file that the command line names: a key, a trusted root.
 pub(super) fn text_file(path: &Path) -> Result<String, Failure> {
+    String::from_utf8(bounded(path, MAX_TRUST_TARGET)?)
+        .map_err(|e| Failure::new(Exit::Store, "file", format!("{}: {e}", path.display())))
+}
+
+/// A file that the command line names, of a limited size.
+pub(super) fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     let fail = |e: std::io::Error| {
         let exit = match e.kind() {
             ErrorKind::NotFound => Exit::NotFound,
@@ -196,11 +250,9 @@ pub(super) fn text_file(path: &Path) -> Result<String, Failure> {
         };
         Failure::new(exit, "file", format!("{}: {e}", path.display()))
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     // One byte more than what any of them may have, so that a longer one is found out and not cut.
     let file = File::open(path).map_err(fail)?;
-    file.take(MAX_TRUST_TARGET + 1)
-        .read_to_string(&mut text)
-        .map_err(fail)?;
-    Ok(text)
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(fail)?;
+    Ok(bytes)
 }

@@ -1,5 +1,6 @@
 //! The commands: each calls a library and says what came of it.
 
+mod attest;
 mod catalog;
 mod change;
 mod endorse;
@@ -35,6 +36,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Answer, Failure
         Command::Key(command) => key::run(&command),
         Command::Namespace(command) => namespace::run(context, &command),
         Command::Publish(args) => publish::run(context, &args),
+        Command::Attest(args) => attest::run(&args),
         Command::Root(command) => change::root(context, &command),
         Command::Role(command) => change::role(context, &command),
         Command::Endorse(args) => endorse::run(context, &args),

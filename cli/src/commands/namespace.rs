@@ -1,12 +1,14 @@
 //! `assay namespace`.
 
-use assay_authority::namespace::key_signer;
+use std::path::Path;
+
+use assay_authority::namespace::{check_signers, key_signer};
 use assay_client::catalog::Catalog;
 use assay_client::publisher::{AuthorityFolder, NamespaceRecord, NamespaceTerms, Publisher};
 use assay_client::transport::registry_address;
 use assay_schema::NamespaceName;
 use assay_schema::api::{NamespaceInfo, Visibility};
-use assay_schema::signers::{Signer, SignerIdentity};
+use assay_schema::signers::{Signer, SignerIdentity, Signers};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -112,7 +114,18 @@ pub(super) fn authority_of(
     Ok((folder, record))
 }
 
-fn other_signers(args: &NamespaceCreate) -> Result<Vec<Signer>, Failure> {
+/// A document of signers that the command line names.
+pub(super) fn signers_file(path: &Path) -> Result<Signers, Failure> {
+    let bad = |e: &dyn std::fmt::Display| {
+        Failure::new(Exit::Usage, "bad-signers", format!("{}: {e}", path.display()))
+            .advise("schema/json/signers.json says what a document of signers looks like")
+    };
+    let signers: Signers = serde_json::from_str(&text_file(path)?).map_err(|e| bad(&e))?;
+    check_signers(&signers).map_err(|e| bad(&e))?;
+    Ok(signers)
+}
+
+fn other_signers(args: &NamespaceCreate, listed: Option<&Signers>) -> Result<Vec<Signer>, Failure> {
     let by_key = args
         .signer_key
         .iter()
@@ -121,13 +134,15 @@ fn other_signers(args: &NamespaceCreate) -> Result<Vec<Signer>, Failure> {
         Ok(Signer {
             name: given.name.clone(),
             models: Vec::new(),
+            statements: Vec::new(),
             identity: SignerIdentity::Sigstore {
                 issuer: given.issuer.clone(),
                 subject: given.subject.clone(),
             },
         })
     });
-    by_key.chain(by_identity).collect()
+    let listed = listed.into_iter().flat_map(|document| &document.signers);
+    by_key.chain(by_identity).chain(listed.cloned().map(Ok)).collect()
 }
 
 fn renew(context: &Context, args: &NamespaceRenew) -> Result<Answer, Failure> {
@@ -161,13 +176,15 @@ fn create(context: &Context, args: &NamespaceCreate) -> Result<Answer, Failure> 
     let thresholds = Thresholds::read(folder.path())?;
     let passphrases = Passphrases::new(&args.authority.passphrase)?;
     let transport = context.registry(&args.registry)?;
+    let listed = args.signers.as_deref().map(signers_file).transpose()?;
     let terms = NamespaceTerms {
         name: args.namespace.clone(),
         registry: registry_address(&args.registry.registry)?,
         root_threshold: thresholds.root,
         targets_threshold: thresholds.targets,
         signer: args.signer.clone().unwrap_or_else(|| args.namespace.to_string()),
-        other_signers: other_signers(args)?,
+        other_signers: other_signers(args, listed.as_ref())?,
+        require: listed.map(|document| document.require).unwrap_or_default(),
         sigstore_root: args.sigstore_root.as_deref().map(text_file).transpose()?,
         log: args.log == LogChoice::Registry,
         witnesses: args.witness.clone(),

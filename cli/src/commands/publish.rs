@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use assay_client::publisher::{Planned, ProposedRelease, PublishedRelease, Publisher, ReleaseTerms};
 use assay_client::scan::scan;
+use assay_schema::limits::MAX_ATTESTATION;
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::change::waiting;
+use super::foreign::bounded;
 use super::namespace::authority_of;
 use crate::args::Publish;
 use crate::context::Context;
@@ -21,6 +23,11 @@ pub(super) fn run(context: &Context, args: &Publish) -> Result<Answer, Failure> 
     let (folder, record) = authority_of(&args.authority, Some(&args.release.model.namespace))?;
     let mut terms = ReleaseTerms::new(args.release.model.model.clone(), args.release.version.clone());
     terms.not_before = args.not_before;
+    for path in &args.attestation {
+        terms
+            .attestations
+            .push((path.display().to_string(), bounded(path, MAX_ATTESTATION)?));
+    }
     let total = scan(&args.dir, &terms.ignore)?
         .iter()
         .map(|file| file.size())

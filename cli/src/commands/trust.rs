@@ -8,6 +8,8 @@ use assay_schema::log::{self, LogTrust};
 use assay_schema::trust_policy::{RequiredAuthority, Requirement};
 use serde_json::{Value, json};
 
+use super::foreign::text_file;
+use super::namespace::signers_file;
 use crate::args::{
     Term, TermsArgs, TrustAdd, TrustCommand, TrustMove, TrustRemove, TrustRequire, TrustSet, TrustUnrequire,
 };
@@ -15,6 +17,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Answer, columns};
+use crate::verdict::printable;
 
 pub(super) fn run(context: &Context, command: &TrustCommand) -> Result<Answer, Failure> {
     match command {
@@ -92,7 +95,7 @@ fn add(context: &Context, args: &TrustAdd) -> Result<Answer, Failure> {
     let address = registry_address(&args.registry.registry)?;
     let transport = context.registry(&args.registry)?;
     let device = Device::new(context.store(&args.store)?).connect_by(move |_| Ok(transport.clone()));
-    let pin = device.trust_add_with(&address, &args.namespace, fingerprint, change(&args.terms))?;
+    let pin = device.trust_add_with(&address, &args.namespace, fingerprint, change(&args.terms)?)?;
     Ok(Answer::new(json!({"namespace": document(&pin)}), text(&pin)))
 }
 
@@ -105,7 +108,7 @@ fn r#move(context: &Context, args: &TrustMove) -> Result<Answer, Failure> {
 }
 
 fn set(context: &Context, args: &TrustSet) -> Result<Answer, Failure> {
-    let mut change = change(&args.terms);
+    let mut change = change(&args.terms)?;
     if let Some(root) = args.confirm_root {
         change.confirmed_root = Change::Set(root);
     }
@@ -115,6 +118,8 @@ fn set(context: &Context, args: &TrustSet) -> Result<Answer, Failure> {
             Term::Log => replace(&mut change.log),
             Term::LeastRoot => replace(&mut change.least_root),
             Term::ConfirmRoot => replace(&mut change.confirmed_root),
+            Term::Signers => replace(&mut change.signers),
+            Term::SigstoreRoot => replace(&mut change.sigstore_root),
         };
         if twice {
             let message = "--drop: a term cannot be set and dropped at once";
@@ -135,7 +140,7 @@ fn replace<T>(change: &mut Change<T>) -> bool {
     matches!(std::mem::replace(change, Change::Drop), Change::Set(_))
 }
 
-fn change(args: &TermsArgs) -> TermsChange {
+fn change(args: &TermsArgs) -> Result<TermsChange, Failure> {
     let witnesses = u32::try_from(args.witness.len()).unwrap_or(u32::MAX);
     let log = args.log.as_ref().map(|log| LogTrust {
         v: log::VERSION,
@@ -143,12 +148,16 @@ fn change(args: &TermsArgs) -> TermsChange {
         witnesses: args.witness.clone(),
         threshold: args.witness_threshold.unwrap_or(witnesses),
     });
-    TermsChange {
+    let signers = args.signers.as_deref().map(signers_file).transpose()?;
+    let sigstore_root = args.sigstore_root.as_deref().map(text_file).transpose()?;
+    Ok(TermsChange {
+        signers: signers.map_or(Change::Keep, Change::Set),
+        sigstore_root: sigstore_root.map_or(Change::Keep, Change::Set),
         log: log.map_or(Change::Keep, Change::Set),
         least_root: args.least_root.map_or(Change::Keep, Change::Set),
         confirmed_root: Change::Keep,
         max_stale: args.max_stale.map_or(Change::Keep, |age| Change::Set(age.0)),
-    }
+    })
 }
 
 fn remove(context: &Context, args: &TrustRemove) -> Result<Answer, Failure> {
@@ -226,6 +235,22 @@ fn text(pin: &PinRecord) -> String {
         terms
             .confirmed_root
             .map(|root| row("confirmed root", root.to_string())),
+        terms.signers.as_ref().map(|signers| {
+            let names: Vec<_> = signers.signers.iter().map(|s| printable(&s.name)).collect();
+            row("signers", names.join(", "))
+        }),
+        terms
+            .signers
+            .as_ref()
+            .filter(|signers| !signers.require.is_empty())
+            .map(|signers| {
+                let kinds: Vec<_> = signers
+                    .require
+                    .iter()
+                    .map(|r| r.predicate_type.to_string())
+                    .collect();
+                row("statements", kinds.join(", "))
+            }),
     ];
     let mut rows = vec![
         ["namespace".to_owned(), pin.namespace.to_string()],

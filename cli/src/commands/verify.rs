@@ -1,26 +1,32 @@
 //! `assay verify`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use assay_client::Device;
-use assay_client::device::DeviceError;
+use assay_client::device::{DeviceError, Verification};
 use assay_client::store::StoreError;
-use assay_schema::{ModelRef, ReleaseRef, Stage, VersionName};
+use assay_schema::limits::{MAX_FILES, MAX_PATH};
+use assay_schema::{ModelRef, ReleaseRef, Sha256Digest, Stage, VersionName};
 use serde_json::json;
 
 use super::foreign;
+use super::foreign::bounded;
 use super::pull::{device, judged, name, options};
-use crate::args::{Verify, Wanted};
+use crate::args::{PartArgs, Verify, Wanted};
 use crate::context::{self, Context};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Answer;
 use crate::progress::bar;
 
+/// A file of digests: a line for each file of the largest release.
+const MAX_DIGESTS: u64 = (MAX_FILES * (MAX_PATH + 70)) as u64;
+
 pub(super) fn run(context: &Context, args: &Verify) -> Result<Answer, Failure> {
     let folder = Path::new(&args.what);
     if args.foreign.signature.is_some() {
-        return foreign::run(context, existing(folder)?, &args.foreign);
+        return foreign::run(context, existing(folder)?, &args.foreign, &part(&args.part)?);
     }
     let stage = args
         .chain
@@ -76,6 +82,46 @@ fn on_this_device<'f>(
     }
 }
 
+/// What is verified, and on whose word.
+fn part(args: &PartArgs) -> Result<Verification, Failure> {
+    let digests = args.digests.as_deref().map(digests).transpose()?;
+    Ok(Verification {
+        only: args.file.iter().cloned().collect(),
+        digests: digests.unwrap_or_default(),
+        trust_unchanged: args.trust_unchanged.clone(),
+    })
+}
+
+/// Lines as `sha256sum` writes them: a digest, two spaces or a space and an asterisk, and a path.
+fn digests(path: &Path) -> Result<BTreeMap<String, Sha256Digest>, Failure> {
+    let text = String::from_utf8(bounded(path, MAX_DIGESTS)?).unwrap_or_default();
+    let mut all = BTreeMap::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
+        let parsed = line.split_once(' ').and_then(|(digest, name)| {
+            let name = name.strip_prefix([' ', '*'])?;
+            let name = name.strip_prefix("./").unwrap_or(name);
+            Some((name.to_owned(), digest.parse::<Sha256Digest>().ok()?))
+        });
+        let new = parsed.is_some_and(|(name, digest)| all.insert(name, digest).is_none());
+        if !new {
+            let at = format!("{}, line {}", path.display(), number + 1);
+            let message =
+                format!("{at}: expected 64 hexadecimal digits, two spaces and a path that comes once");
+            return Err(
+                Failure::new(Exit::Usage, "bad-digests", message).advise("Write them with `sha256sum`")
+            );
+        }
+    }
+    match all.is_empty() {
+        false => Ok(all),
+        true => Err(Failure::new(
+            Exit::Usage,
+            "bad-digests",
+            format!("{}: no digests", path.display()),
+        )),
+    }
+}
+
 fn existing(folder: &Path) -> Result<&Path, Failure> {
     if folder.is_dir() {
         return Ok(folder);
@@ -93,7 +139,7 @@ fn offline(
     wanted: &Wanted,
     folder: Option<&Path>,
 ) -> Result<Answer, Failure> {
-    let device = context::device(context.store(&args.device.store)?)?;
+    let device = context::device(context.store(&args.device.store)?)?.verify_by(part(&args.part)?);
     let bar = bar(context.show, "verifying", size(&device, wanted)?);
     let mut progress = |done| bar.set_position(done);
     let result = match folder {
@@ -122,6 +168,7 @@ fn online(
     folder: Option<&Path>,
 ) -> Result<Answer, Failure> {
     let (device, transport) = device(context, &args.device, &wanted.model)?;
+    let device = device.verify_by(part(&args.part)?);
     // Held until the end, so that the folder stays whatever another process activates.
     let active = device.active(&wanted.model)?;
     let version = match (&wanted.version, &active) {

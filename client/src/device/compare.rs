@@ -40,6 +40,14 @@ impl Device {
             }
             .into());
         };
-        self.compare(&pin, model, &Folder::open(folder)?, release, record, progress)
+        let how = &self.verification;
+        self.compare(
+            &pin,
+            model,
+            &Folder::open(folder)?,
+            (release, record),
+            how,
+            progress,
+        )
     }
 }

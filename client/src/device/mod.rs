@@ -9,6 +9,7 @@ mod oms;
 mod pull;
 mod require;
 mod trust;
+mod verification;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,9 +22,10 @@ use assay_verifier::{Pin, TrustError, Want, check_age};
 use jiff::{SignedDuration, Timestamp};
 
 pub use check::Endorsable;
-pub use oms::{OmsCheck, VerifiedDirectory};
+pub use oms::{OmsCheck, VerifiedDirectory, root_certificates};
 pub use pull::{PullProgress, Pulled};
 pub use trust::{Change, Fingerprint, TermsChange};
+pub use verification::Verification;
 
 use crate::folder::FileError;
 use crate::hash;
@@ -44,6 +46,7 @@ pub struct Device {
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     threads: usize,
     max_stale: Option<SignedDuration>,
+    verification: Verification,
 }
 
 impl std::fmt::Debug for Device {
@@ -134,6 +137,17 @@ pub enum DeviceError {
         /// What the registry shows.
         found: Sha256Digest,
     },
+    /// A record of files as they were read, which cannot be used.
+    #[error("{}: {reason}; expected a record that `--trust-unchanged` wrote. Remove it, and every file is read once more", path.display())]
+    Marks {
+        /// The record.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Signers or a Sigstore root that an owner cannot pin.
+    #[error("the signers to pin: {0}")]
+    Signers(String),
     /// A log's key, its witnesses or their threshold cannot be what an owner pins.
     #[error("the log to pin: {0}")]
     Log(#[from] assay_log::policy::PolicyError),
@@ -176,6 +190,7 @@ impl Device {
             clock: Box::new(Timestamp::now),
             threads: hash::threads(),
             max_stale: None,
+            verification: Verification::default(),
         }
     }
 
@@ -209,6 +224,14 @@ impl Device {
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
+        self
+    }
+
+    /// Verifies as the caller says, where something is verified that lies on this device: [`Device::verify_active`],
+    /// [`Device::verify_copy`] and [`Device::verify_directory`]. What is pulled, repaired or rolled back to is read in any case.
+    #[must_use]
+    pub fn verify_by(mut self, verification: Verification) -> Self {
+        self.verification = verification;
         self
     }
 

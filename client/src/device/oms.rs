@@ -1,19 +1,22 @@
 //! Foreign models: a folder with an OpenSSF Model Signing signature, from whatever registry it came.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use assay_authority::oms::DEFAULT_IGNORED;
+use assay_schema::Sha256Digest;
 use assay_schema::limits::MAX_ATTESTATION;
 use assay_schema::signers::Signer;
 use assay_schema::verdict::Refusal;
+use assay_verifier::provenance::certificate::{CertificateError, base64, check_roots};
 use assay_verifier::provenance::oms::VerifiedSignature;
 use assay_verifier::provenance::verify_model_signature;
 use jiff::Timestamp;
 
-use super::{DeviceError, Result};
+use super::{DeviceError, Result, Verification};
 use crate::folder::{Folder, io_error};
 use crate::hash;
-use crate::scan::scan_folder;
+use crate::scan::{FoundFile, scan_folder};
 
 /// A folder, its signature, and who may have made it.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +32,8 @@ pub struct OmsCheck<'a> {
     /// Paths in the folder, relative, that are not part of the model; `.git`, `.github`, `.gitignore`, `.gitattributes` and the
     /// signature itself never are.
     pub ignore: &'a [String],
+    /// What is covered, and on whose word.
+    pub how: &'a Verification,
     /// The time that a certificate is judged at.
     pub now: Timestamp,
     /// Files are hashed on so many threads; each file whole.
@@ -44,6 +49,8 @@ pub struct VerifiedDirectory {
     pub files: usize,
     /// Bytes of all files.
     pub bytes: u64,
+    /// What was not read here just now, in the words of a verdict's evidence: empty if every byte of every file was.
+    pub unread: BTreeMap<String, String>,
 }
 
 impl OmsCheck<'_> {
@@ -69,9 +76,33 @@ impl OmsCheck<'_> {
         ignore.extend(self.ignore.iter().map(|p| p.trim_end_matches('/').to_owned()));
         ignore.extend(self.signature_inside());
         let found = scan_folder(&root, &ignore)?;
+        let begun = self.how.begin(found.clone(), self.now)?;
+        let scope = &begun.scope;
+        if let Some(unknown) = scope
+            .only
+            .iter()
+            .flatten()
+            .find(|path| !signature.resources.contains_key(*path))
+        {
+            let advice = "Name a file by its path in the model.";
+            return Err(refused(
+                "extraneous-file",
+                unknown,
+                "a file that was signed",
+                "another path",
+                advice,
+            ));
+        }
+        let found: Vec<FoundFile> = found
+            .into_iter()
+            .filter(|f| scope.covers(f.path.as_str()))
+            .collect();
+        let signed = signature.resources.iter().filter(|(name, _)| scope.covers(name));
+        let signed: BTreeMap<&str, Sha256Digest> =
+            signed.map(|(name, digest)| (name.as_str(), *digest)).collect();
         // Names and their number are compared before anything is hashed: it costs nothing and finds most.
         for file in &found {
-            if !signature.resources.contains_key(file.path.as_str()) {
+            if !signed.contains_key(file.path.as_str()) {
                 let advice = "Remove it, or ignore it if the model does not need it.";
                 return Err(refused(
                     "extraneous-file",
@@ -82,8 +113,8 @@ impl OmsCheck<'_> {
                 ));
             }
         }
-        for (name, digest) in &signature.resources {
-            if found.binary_search_by(|f| f.path.as_str().cmp(name)).is_err() {
+        for (name, digest) in &signed {
+            if found.binary_search_by(|f| f.path.as_str().cmp(*name)).is_err() {
                 let expected = format!("SHA-256 {digest}");
                 return Err(refused(
                     "missing-file",
@@ -94,27 +125,68 @@ impl OmsCheck<'_> {
                 ));
             }
         }
-        let files = hash::hash_files(&root, &found, false, self.threads.max(1), progress)?;
-        for file in &files {
-            let expected = signature.resources.get(file.path.as_str());
-            if expected != Some(&file.sha256) {
+        let is = |digests: &BTreeMap<String, Sha256Digest>, file: &FoundFile| {
+            let path = file.path.as_str();
+            digests
+                .get(path)
+                .is_some_and(|digest| signed.get(path) == Some(digest))
+        };
+        let (given, rest): (Vec<_>, Vec<_>) = found
+            .iter()
+            .partition(|f| scope.given.contains_key(f.path.as_str()));
+        let (unchanged, read): (Vec<_>, Vec<_>) = rest.into_iter().partition(|f| is(&scope.unchanged, f));
+        let read: Vec<FoundFile> = read.into_iter().cloned().collect();
+        let hashed = hash::hash_files(&root, &read, false, self.threads.max(1), progress)?;
+        let hashed = hashed.iter().map(|file| (file.path.as_str(), file.sha256, ""));
+        let elsewhere = given.iter().filter_map(|file| {
+            let digest = scope.given.get(file.path.as_str())?;
+            Some((file.path.as_str(), *digest, ", by the digests that were given"))
+        });
+        for (path, digest, whose) in hashed.chain(elsewhere) {
+            let expected = signed.get(path);
+            if expected != Some(&digest) {
                 let expected = expected.map_or_else(String::new, |e| format!("SHA-256 {e}"));
-                let found = format!("SHA-256 {}", file.sha256);
+                let found = format!("SHA-256 {digest}{whose}");
                 let advice =
                     "The file was changed after it was signed: do not use it, and get the model again.";
-                return Err(refused(
-                    "digest-mismatch",
-                    file.path.as_str(),
-                    &expected,
-                    &found,
-                    advice,
-                ));
+                return Err(refused("digest-mismatch", path, &expected, &found, advice));
             }
         }
+        let mut unread = BTreeMap::new();
+        let mut note = |what: &str, text: String| drop(unread.insert(what.to_owned(), text));
+        if found.len() < signature.resources.len() {
+            let all = signature.resources.len();
+            note(
+                "partial",
+                format!("{} of {all} files; the others were not looked at", found.len()),
+            );
+        }
+        if !given.is_empty() {
+            note(
+                "not_recomputed",
+                format!(
+                    "{} files, by digests that were given and not computed here",
+                    given.len()
+                ),
+            );
+        }
+        if !unchanged.is_empty() {
+            note(
+                "unchanged",
+                format!("{} files, by digests of an earlier reading", unchanged.len()),
+            );
+        }
+        let (files, bytes) = (found.len(), found.iter().map(FoundFile::size).sum());
+        begun.keep(
+            &root,
+            &ignore,
+            signed.iter().map(|(path, digest)| (*path, *digest)),
+        )?;
         Ok(VerifiedDirectory {
             signature,
-            files: files.len(),
-            bytes: files.iter().map(|f| f.size).sum(),
+            files,
+            bytes,
+            unread,
         })
     }
 
@@ -130,6 +202,29 @@ impl OmsCheck<'_> {
         let signature = parent.canonicalize().ok()?.join(self.signature.file_name()?);
         Some(signature.strip_prefix(folder).ok()?.to_str()?.to_owned())
     }
+}
+
+/// Root certificates of a file, in PEM (any number of them) or DER, in the form of [`SignerIdentity::Certificate`].
+///
+/// # Errors
+/// There is none, or one is no certificate.
+pub fn root_certificates(bytes: &[u8]) -> std::result::Result<Vec<String>, CertificateError> {
+    let text = std::str::from_utf8(bytes).unwrap_or("");
+    let mut roots: Vec<String> = Vec::new();
+    let mut current: Option<String> = None;
+    for line in text.lines().map(str::trim) {
+        match (line, &mut current) {
+            ("-----BEGIN CERTIFICATE-----", _) => current = Some(String::new()),
+            ("-----END CERTIFICATE-----", Some(_)) => roots.extend(current.take()),
+            (line, Some(base64)) => base64.push_str(line),
+            (_, None) => {}
+        }
+    }
+    if roots.is_empty() {
+        roots.push(base64(bytes));
+    }
+    check_roots(&roots)?;
+    Ok(roots)
 }
 
 fn refused(code: &str, subject: &str, expected: &str, found: &str, advice: &str) -> DeviceError {

@@ -1,11 +1,15 @@
 //! Learning a namespace.
 
-use assay_log::policy::{LogPolicy, PolicyError};
+use assay_authority::namespace::check_signers;
+use assay_log::policy::LogPolicy;
 use assay_schema::limits::{MAX_ROOT, MAX_TIMESTAMP};
 use assay_schema::log::{self, LogTrust};
+use assay_schema::signers::{SignerIdentity, Signers};
 use assay_schema::{NamespaceName, Sha256Digest};
 use assay_trust::workflow::Failure;
 use assay_trust::{Roots, TrustError};
+use assay_verifier::provenance::certificate::check_roots;
+use assay_verifier::provenance::sigstore::TrustedRoot;
 use assay_verifier::{DeviceState, Terms};
 use jiff::SignedDuration;
 
@@ -60,17 +64,34 @@ pub struct TermsChange {
     pub confirmed_root: Change<Sha256Digest>,
     /// How old the state may be that a verdict rests on.
     pub max_stale: Change<SignedDuration>,
+    /// Signers who must have signed beside those whom the namespace permits.
+    pub signers: Change<Signers>,
+    /// The Sigstore trusted root (JSON) that they are judged by.
+    pub sigstore_root: Change<String>,
 }
 
 impl TermsChange {
-    fn apply(self, terms: &mut Terms) -> std::result::Result<(), PolicyError> {
+    fn apply(self, terms: &mut Terms) -> Result<()> {
         if let Change::Set(log) = &self.log {
             LogPolicy::try_from(log)?;
+        }
+        if let Change::Set(signers) = &self.signers {
+            check_signers(signers).map_err(|e| DeviceError::Signers(e.to_string()))?;
+            for signer in &signers.signers {
+                if let SignerIdentity::Certificate { roots, .. } = &signer.identity {
+                    check_roots(roots).map_err(|e| DeviceError::Signers(format!("{}: {e}", signer.name)))?;
+                }
+            }
+        }
+        if let Change::Set(root) = &self.sigstore_root {
+            TrustedRoot::read(root.as_bytes()).map_err(|e| DeviceError::Signers(e.to_string()))?;
         }
         self.log.apply(&mut terms.log);
         self.least_root.apply(&mut terms.least_root);
         self.confirmed_root.apply(&mut terms.confirmed_root);
         self.max_stale.apply(&mut terms.max_stale);
+        self.signers.apply(&mut terms.signers);
+        self.sigstore_root.apply(&mut terms.sigstore_root);
         Ok(())
     }
 }

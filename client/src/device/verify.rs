@@ -9,6 +9,7 @@ use assay_verifier::{Content, DeviceState, Piece, PresentFile, Want};
 use super::check::Decision;
 use super::drive::{Host, Sources, drive};
 use super::pull::read_index;
+use super::verification::{Begun, Verification};
 use super::{Device, DeviceError, Options, Result, permits};
 use crate::folder::Folder;
 use crate::scan::{ScanError, scan_folder};
@@ -37,7 +38,7 @@ impl Device {
     pub fn verify_active(&self, model: &ModelRef, progress: &mut dyn FnMut(u64)) -> Result<Verdict> {
         let (_, record) = self.record(model)?;
         self.check_age(model)?;
-        self.verify_kept(model, &record.active, progress)
+        self.verify_kept(model, &record.active, &self.verification, progress)
     }
 
     /// Verifies a folder against a release: the release is checked like before a pull (stages 1 to 6), then every byte below the
@@ -74,18 +75,18 @@ impl Device {
             }
         };
         let files = Folder::open(folder)?;
-        let content = Content::verify(approved, &present(&files)?);
+        let begun = self.verification.begin(scan_folder(&files, &[])?, self.now())?;
+        let present = begun.present();
+        let content = Content::verify(approved, &present).within(&begun.scope, &present);
+        let right = right_digests(&content);
         let sources = Sources {
             files: &files,
             remote: Some((transport.as_ref(), &model.namespace)),
             threads: self.threads,
         };
-        Ok(*drive(
-            content,
-            sources,
-            &mut ReadOnly { release: None },
-            progress,
-        )?)
+        let verdict = *drive(content, sources, &mut ReadOnly { release: None }, progress)?;
+        keep(begun, &files, &right, &verdict)?;
+        Ok(verdict)
     }
 
     /// Activates a release again that is kept on this device, after verifying every byte of it: the given version, or the highest
@@ -118,7 +119,7 @@ impl Device {
                 .collect::<Vec<_>>()
                 .join(", "),
         })?;
-        let verdict = self.verify_kept(model, &wanted, progress)?;
+        let verdict = self.verify_kept(model, &wanted, &Verification::default(), progress)?;
         if permits(&verdict) {
             writer.activate(model, wanted, true)?;
         }
@@ -150,6 +151,7 @@ impl Device {
         &self,
         model: &ModelRef,
         record: &ReleaseRecord,
+        how: &Verification,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Verdict> {
         let pin = self.store.pin(&model.namespace)?;
@@ -161,7 +163,7 @@ impl Device {
         let folder = self.store.find_model(model)?.ok_or_else(gone)?;
         let (release, _lease) = lease(&folder, record)?.ok_or_else(gone)?;
         let files = release.sub(names::FILES)?;
-        self.compare(&pin, model, &files, release, record, progress)
+        self.compare(&pin, model, &files, (release, record), how, progress)
     }
 
     /// Compares every byte of a folder with a release that is kept on this device, whose lease the caller holds.
@@ -170,34 +172,48 @@ impl Device {
         pin: &PinRecord,
         model: &ModelRef,
         files: &Folder,
-        release: Folder,
-        record: &ReleaseRecord,
+        (release, record): (Folder, &ReleaseRecord),
+        how: &Verification,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Verdict> {
         let (_, bytes) = manifest(&release, record)?;
-        let content = Content::recheck(
-            &self.pin_of(pin),
-            &bytes,
-            record.manifest,
-            &present(files)?,
-            self.now(),
-        )
-        .map_err(DeviceError::Refused)?
-        .under(self.store.requirement(model)?.as_ref(), &record.endorsed_by);
+        let begun = how.begin(scan_folder(files, &[])?, self.now())?;
+        let present = begun.present();
+        let content = Content::recheck(&self.pin_of(pin), &bytes, record.manifest, &present, self.now())
+            .map_err(DeviceError::Refused)?
+            .within(&begun.scope, &present)
+            .under(self.store.requirement(model)?.as_ref(), &record.endorsed_by);
+        let right = right_digests(&content);
         let sources = Sources {
             files,
             remote: None,
             threads: self.threads,
         };
-        Ok(*drive(
-            content,
-            sources,
-            &mut ReadOnly {
-                release: Some(release),
-            },
-            progress,
-        )?)
+        let mut host = ReadOnly {
+            release: Some(release),
+        };
+        let verdict = *drive(content, sources, &mut host, progress)?;
+        keep(begun, files, &right, &verdict)?;
+        Ok(verdict)
     }
+}
+
+/// What the files are if the verification ends well.
+fn right_digests(content: &Content) -> Vec<(String, Sha256Digest)> {
+    let files = content.manifest().files.iter();
+    files.map(|f| (f.path.to_string(), f.sha256)).collect()
+}
+
+/// Remembers what was read, if it was right.
+fn keep(begun: Begun, files: &Folder, right: &[(String, Sha256Digest)], verdict: &Verdict) -> Result<()> {
+    if !permits(verdict) {
+        return Ok(());
+    }
+    begun.keep(
+        files,
+        &[],
+        right.iter().map(|(path, digest)| (path.as_str(), *digest)),
+    )
 }
 
 /// A verification: it reads chunk indexes, and writes nothing.

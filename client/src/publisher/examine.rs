@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use assay_authority::metadata::{Target, Targets};
-use assay_authority::oms;
+use assay_authority::oms::DEFAULT_IGNORED;
 use assay_schema::api::Publication;
 use assay_schema::limits::{MAX_MANIFEST, MAX_TRUST_TARGET};
-use assay_schema::manifest::FileEntry;
+use assay_schema::manifest::{AttestationRef, FileEntry};
 use assay_schema::signers::{self, Signers};
 use assay_schema::tuf::ModelRole;
 use assay_schema::{ChunkIndex, ReleaseManifest, ReleaseOrder, Sha256Digest, VersionName, canonical, chunk};
-use assay_verifier::judge_signature;
+use assay_verifier::provenance::attestation::About;
+use assay_verifier::provenance::oms::MODEL_SIGNATURES;
+use assay_verifier::{judge_signature, judge_statement};
 use jiff::Timestamp;
 
 use super::authority::NamespaceRecord;
@@ -75,6 +77,7 @@ impl Publisher {
         for (manifest, target) in &releases {
             lines.extend(described(record, manifest, target));
             lines.push(self.signed_by(record, manifest, permitted.as_ref(), now)?);
+            lines.extend(self.stated(record, manifest, permitted.as_ref(), now)?);
             self.chunk_indexes(record, manifest)?;
         }
         match (folder, releases.as_slice()) {
@@ -196,7 +199,7 @@ impl Publisher {
             ));
         };
         let mut refused = "no model signature".to_owned();
-        let models = |a: &&assay_schema::manifest::AttestationRef| a.predicate_type == oms::PREDICATE_TYPE;
+        let models = |a: &&AttestationRef| MODEL_SIGNATURES.contains(&a.predicate_type.as_str());
         for attestation in manifest.attestations.iter().filter(models) {
             let transport = self.transport.as_ref();
             let Some(bundle) = refresh::blob(record, transport, &attestation.sha256, attestation.size)?
@@ -214,6 +217,47 @@ impl Publisher {
         }
         let what = format!("model signature of release {version}");
         Err(mismatch(what, "one by a permitted signer", refused))
+    }
+
+    /// What statements beside the model signature come to, one line each. They decide nothing here: devices and the registry refuse a
+    /// release that lacks a required one.
+    fn stated(
+        &self,
+        record: &NamespaceRecord,
+        manifest: &ReleaseManifest,
+        permitted: Option<&Permitted>,
+        now: Timestamp,
+    ) -> Result<Vec<String>, PublishError> {
+        let mut lines = Vec::new();
+        let others = |a: &&AttestationRef| !MODEL_SIGNATURES.contains(&a.predicate_type.as_str());
+        for listed in manifest.attestations.iter().filter(others) {
+            let bundle = refresh::blob(record, self.transport.as_ref(), &listed.sha256, listed.size)?;
+            let judged = match (&bundle, permitted) {
+                (None, _) => Err("it is not on the registry".to_owned()),
+                (_, None) => Err("the namespace names no permitted signers".to_owned()),
+                (Some(bundle), Some(permitted)) => {
+                    let root = permitted.sigstore_root.as_deref();
+                    judge_statement(bundle, listed, &permitted.signers, root, manifest, now)
+                        .map_err(|refusal| refusal.found)
+                }
+            };
+            let what = match judged {
+                Ok((verified, About::Files(files))) => format!(
+                    "stated by {:?} about {} of {} files: {}",
+                    verified.signer,
+                    files.len(),
+                    manifest.files.len(),
+                    verified.predicate
+                ),
+                Ok((verified, _)) => format!("stated by {:?}: {}", verified.signer, verified.predicate),
+                Err(found) => format!("NOT BY A PERMITTED SIGNER, or not about it: {found}"),
+            };
+            lines.push(format!(
+                "release {}: {}: {what}",
+                manifest.version, listed.predicate_type
+            ));
+        }
+        Ok(lines)
     }
 
     /// Every chunk index is of its file's length and of the bytes that the manifest names.
@@ -236,7 +280,7 @@ impl Publisher {
     /// Hashes a folder whole, and compares every file with the manifest, both ways.
     fn same_files(&self, folder: &Path, manifest: &ReleaseManifest) -> Result<(), PublishError> {
         let root = Folder::open(folder)?;
-        let found = scan::scan_folder(&root, &oms::DEFAULT_IGNORED.map(str::to_owned))?;
+        let found = scan::scan_folder(&root, &DEFAULT_IGNORED.map(str::to_owned))?;
         let hashed = hash::hash_files(&root, &found, true, hash::threads(), &|n| {
             (self.progress)(Progress::Hashed(n));
         })?;

@@ -3,6 +3,7 @@
 //! What an authority knows stands in its own folder ([`AuthorityFolder`]); keys are read there, used here, and never leave. The
 //! registry's current metadata is verified like on a device before anything is signed on top of it.
 
+mod attest;
 mod authority;
 mod collect;
 mod difference;
@@ -30,6 +31,7 @@ mod whole;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use assay_authority::attestation::AttestationError;
 use assay_authority::metadata::MetadataError;
 use assay_authority::namespace::NamespaceError;
 use assay_authority::oms::OmsError;
@@ -39,6 +41,7 @@ use assay_schema::{NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
 use assay_trust::TrustError;
 use assay_verifier::provenance::sigstore::SigstoreError;
 
+pub use attest::{SignedStatement, Statement};
 pub use authority::{AuthorityFolder, KeyPlace, KeyRole, KeyView, NamespaceRecord};
 pub use collect::ProposalView;
 pub use export::{ExportRecord, Exported, export_namespace};
@@ -203,9 +206,30 @@ pub enum PublishError {
         /// The signer.
         signer: String,
     },
+    /// A signer whose certificates cannot be judged by what is given.
+    #[error("signer {signer:?}: {reason}; give the root certificates of their certification authorities")]
+    Roots {
+        /// The signer.
+        signer: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A model cannot be signed.
     #[error(transparent)]
     ModelSignature(#[from] OmsError),
+    /// A statement cannot be signed.
+    #[error(transparent)]
+    Statement(#[from] AttestationError),
+    /// An attestation that the release cannot carry.
+    #[error("attestation {name}: expected {expected}, found {found}")]
+    Attestation {
+        /// Its file, or its number.
+        name: String,
+        /// The rule.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// A release cannot be signed.
     #[error(transparent)]
     Release(#[from] signing::PublishError),

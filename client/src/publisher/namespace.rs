@@ -9,8 +9,9 @@ use assay_schema::NamespaceName;
 use assay_schema::api::{CreateNamespace, OnlineKeys, Visibility};
 use assay_schema::log::LogTrust;
 use assay_schema::problem::ProblemKind;
-use assay_schema::signers::{Signer, SignerIdentity, Signers};
+use assay_schema::signers::{RequiredStatement, Signer, SignerIdentity, Signers};
 use assay_schema::tuf::TufKey;
+use assay_verifier::provenance::certificate::check_roots;
 use assay_verifier::provenance::sigstore::TrustedRoot;
 use jiff::Timestamp;
 
@@ -35,6 +36,8 @@ pub struct NamespaceTerms {
     pub signer: String,
     /// Others who may sign models.
     pub other_signers: Vec<Signer>,
+    /// Statements that releases must have beside their model signature.
+    pub require: Vec<RequiredStatement>,
     /// The Sigstore trusted root (JSON), where one of them is known by a Sigstore identity.
     pub sigstore_root: Option<String>,
     /// Name the registry's transparency log, if it offers one: devices then demand that every state is in it. Its key is taken from
@@ -145,7 +148,15 @@ impl Publisher {
         if let Some(root) = &terms.sigstore_root {
             TrustedRoot::read(root.as_bytes())?;
         }
-        let keyless = |s: &&Signer| matches!(s.identity, SignerIdentity::Sigstore { .. });
+        for signer in &signers {
+            if let SignerIdentity::Certificate { roots, .. } = &signer.identity {
+                check_roots(roots).map_err(|e| PublishError::Roots {
+                    signer: signer.name.clone(),
+                    reason: e.to_string(),
+                })?;
+            }
+        }
+        let keyless = |s: &&Signer| s.identity.is_sigstore();
         if let (Some(signer), None) = (signers.iter().find(keyless), &terms.sigstore_root) {
             return Err(PublishError::NoSigstoreRoot {
                 signer: signer.name.clone(),
@@ -171,7 +182,11 @@ impl Publisher {
             targets: &RoleKeys::of(&targets, terms.targets_threshold).map_err(bad_key)?,
             targets_signers: &targets,
             online: &online,
-            signers: &Signers { v: 1, signers },
+            signers: &Signers {
+                v: 1,
+                signers,
+                require: terms.require.clone(),
+            },
             sigstore_root: terms.sigstore_root.as_deref(),
             log: log.as_ref(),
             visibility: terms.visibility,
@@ -209,6 +224,7 @@ fn says(body: &CreateNamespace, terms: &NamespaceTerms) -> bool {
         && logs.iter().all(demands)
         && signers.signers.first().is_some_and(|s| s.name == terms.signer)
         && signers.signers.ends_with(&terms.other_signers)
+        && signers.require == terms.require
 }
 
 /// Whether the root of a request lists these online keys.

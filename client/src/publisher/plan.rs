@@ -5,7 +5,7 @@ use std::path::Path;
 use assay_schema::manifest::FileEntry;
 use jiff::Timestamp;
 
-use super::release::{PublishedRelease, ReleaseTerms, entry, order};
+use super::release::{PublishedRelease, ReleaseTerms, attested, entry, order};
 use super::{PublishError, Publisher};
 use crate::folder::Folder;
 use crate::{hash, scan};
@@ -35,6 +35,7 @@ impl Publisher {
             (self.progress)(super::Progress::Hashed(n));
         })?;
         let files: Vec<FileEntry> = files.iter().map(entry).collect();
+        attested(terms, &files)?;
         let current = self.base(&record, Some(&terms.model), now)?;
         let already = self.already(&record, &current, terms, &files)?;
         let order = match &already {

@@ -11,9 +11,12 @@ use assay_authority::release::{
     publish_release,
 };
 use assay_authority::{RoleKeys, SigningKey, oms};
+use assay_schema::limits::MAX_ATTESTATIONS;
 use assay_schema::manifest::FileEntry;
 use assay_schema::tuf::{DelegationTerms, ModelRole};
 use assay_schema::{ModelName, ReleaseManifest, ReleaseOrder, Sha256Digest, VersionName};
+use assay_verifier::provenance::attestation::{About, UnverifiedStatement, model_digest};
+use assay_verifier::provenance::oms::MODEL_SIGNATURES;
 use jiff::Timestamp;
 
 use super::authority::{KeyRole, NamespaceRecord};
@@ -48,6 +51,9 @@ pub struct ReleaseTerms {
     pub not_before: Option<Timestamp>,
     /// Paths in the folder, relative, that are not part of the release.
     pub ignore: Vec<String>,
+    /// Statements about the release, signed already, by a name for messages: Sigstore bundles. One that is a model signature stands
+    /// beside the one that publishing makes, or in its place where the folder has no key for that.
+    pub attestations: Vec<(String, Vec<u8>)>,
 }
 
 impl ReleaseTerms {
@@ -61,6 +67,7 @@ impl ReleaseTerms {
             epoch: None,
             not_before: None,
             ignore,
+            attestations: Vec::new(),
         }
     }
 }
@@ -95,7 +102,8 @@ pub struct ProposedRelease {
 struct Prepared<'a> {
     terms: &'a ReleaseTerms,
     entries: Vec<FileEntry>,
-    signature: Vec<u8>,
+    /// Bundles with their predicate types: the model signature first, then what was given.
+    attestations: Vec<(String, &'a [u8])>,
 }
 
 /// Keys of the release's role, and of the role that may delegate it.
@@ -135,9 +143,14 @@ impl Publisher {
         if let Some(already) = self.already(&record, &current, terms, &entries)? {
             return Ok(already);
         }
+        let given = attested(terms, &entries)?;
+        let signature = self.sign_model(&record, terms, &files, &given)?;
+        let own = signature
+            .as_deref()
+            .map(|bytes| (oms::PREDICATE_TYPE.to_owned(), bytes));
         let prepared = Prepared {
             terms,
-            signature: self.sign_model(&record, terms, &files)?,
+            attestations: own.into_iter().chain(given).collect(),
             entries,
         };
         let mut uploads: Vec<Upload<'_>> = files
@@ -148,11 +161,11 @@ impl Publisher {
                 source: Source::File(&f.path),
             })
             .collect();
-        uploads.push(Upload {
-            sha256: hash::sha256(&prepared.signature),
-            size: prepared.signature.len() as u64,
-            source: Source::Bytes(&prepared.signature),
-        });
+        uploads.extend(prepared.attestations.iter().map(|(_, bytes)| Upload {
+            sha256: hash::sha256(bytes),
+            size: bytes.len() as u64,
+            source: Source::Bytes(bytes),
+        }));
         (self.progress)(Progress::Uploading(uploads.iter().map(|u| u.size).sum()));
         upload_all(registry, &root, &uploads, &*self.progress)?;
 
@@ -229,6 +242,12 @@ impl Publisher {
                 entries.len()
             )));
         }
+        for (name, bytes) in &terms.attestations {
+            let digest = hash::sha256(bytes);
+            if !published.attestations.iter().any(|a| a.sha256 == digest) {
+                return Err(taken(format!("attestation {name} here, not there")));
+            }
+        }
         if terms.not_before.is_some() && published.not_before != terms.not_before {
             return Err(taken("another not_before".to_owned()));
         }
@@ -247,15 +266,22 @@ impl Publisher {
         record: &NamespaceRecord,
         terms: &ReleaseTerms,
         files: &[HashedFile],
-    ) -> Result<Vec<u8>, PublishError> {
-        let keys = self.folder.keys(KeyRole::ModelSigning, &*self.passphrase)?;
+        given: &[(String, &[u8])],
+    ) -> Result<Option<Vec<u8>>, PublishError> {
+        let signed = given
+            .iter()
+            .any(|(kind, _)| MODEL_SIGNATURES.contains(&kind.as_str()));
+        let keys = match self.folder.keys(KeyRole::ModelSigning, &*self.passphrase) {
+            Err(PublishError::NoKey { .. }) if signed => return Ok(None),
+            keys => keys?,
+        };
         let key = keys.first().ok_or_else(|| PublishError::NoKey {
             path: self.folder.path().to_owned(),
         })?;
         let name = format!("{}/{}", record.name, terms.model);
         let digests = files.iter().map(|f| (&f.path, f.sha256));
         // Only the model's own files are in a pulled release, so nothing needs to be ignored there.
-        Ok(oms::sign_model(key, &name, digests, &[])?)
+        Ok(Some(oms::sign_model(key, &name, digests, &[])?))
     }
 
     /// One candidate and its publication on top of `current`.
@@ -277,7 +303,11 @@ impl Publisher {
             order,
             not_before: terms.not_before,
             files: prepared.entries.clone(),
-            attestations: vec![attestation_ref(oms::PREDICATE_TYPE, &prepared.signature)],
+            attestations: prepared
+                .attestations
+                .iter()
+                .map(|(kind, bytes)| attestation_ref(kind, bytes))
+                .collect(),
         })?;
         let publishers = refs(&keys.publishers);
         let bad_key = |source| PublishError::Key {
@@ -419,6 +449,44 @@ fn next_versions(
         (role.name(), model),
         ("targets".to_owned(), next(top)?),
     ]))
+}
+
+/// The given attestations with their predicate types: each must be a statement about these files.
+pub(super) fn attested<'a>(
+    terms: &'a ReleaseTerms,
+    files: &[FileEntry],
+) -> Result<Vec<(String, &'a [u8])>, PublishError> {
+    let bad = |name: &str, expected: String, found: String| PublishError::Attestation {
+        name: name.to_owned(),
+        expected,
+        found,
+    };
+    // The model signature that publishing makes counts, too.
+    let most = MAX_ATTESTATIONS - 1;
+    if let Some((name, _)) = terms.attestations.get(most) {
+        let found = terms.attestations.len().to_string();
+        return Err(bad(name, format!("at most {most} attestations"), found));
+    }
+    let read = |(name, bytes): &'a (String, Vec<u8>)| {
+        let statement = UnverifiedStatement::read(bytes).map_err(|e| {
+            bad(
+                name,
+                "an in-toto statement in a Sigstore bundle".to_owned(),
+                e.to_string(),
+            )
+        })?;
+        // A model signature of the old format has its files for subjects, too.
+        if statement.about(files) == About::Nothing {
+            let expected = format!(
+                "a statement about these files: a subject with SHA-256 {}, or one of the files'",
+                model_digest(files)
+            );
+            let subjects = statement.subjects.len();
+            return Err(bad(name, expected, format!("{subjects} subjects, none of them")));
+        }
+        Ok((statement.predicate_type, bytes.as_slice()))
+    };
+    terms.attestations.iter().map(read).collect()
 }
 
 pub(super) fn entry(file: &HashedFile) -> FileEntry {

@@ -61,6 +61,7 @@ impl World {
             targets_threshold: 1,
             signer: "acme models".to_owned(),
             other_signers: Vec::new(),
+            require: Vec::new(),
             sigstore_root: None,
             log: true,
             witnesses: Vec::new(),

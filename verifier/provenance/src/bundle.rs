@@ -3,6 +3,7 @@
 use std::fmt;
 
 use assay_schema::limits::MAX_ATTESTATION;
+use serde_json::Value;
 use sigstore_types::bundle::VerificationMaterialContent;
 use sigstore_types::{Bundle, DsseEnvelope, SignatureContent};
 
@@ -74,7 +75,26 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Bundle, BundleError> {
         return Err(BundleError::TooLong { found });
     }
     let text = std::str::from_utf8(bytes).map_err(|error| BundleError::Parse(error.to_string()))?;
-    Bundle::from_json(text).map_err(|error| BundleError::Parse(shown(&error.to_string())))
+    Bundle::from_json(text).or_else(|error| {
+        let parse = || BundleError::Parse(shown(&error.to_string()));
+        without_null_key_ids(text).map_or_else(
+            || Err(parse()),
+            |text| Bundle::from_json(&text).map_err(|_| parse()),
+        )
+    })
+}
+
+/// `model_signing` 0.2 wrote `"keyid": null`, which stands for none in JSON's form of Protocol Buffers.
+fn without_null_key_ids(text: &str) -> Option<String> {
+    let mut bundle: Value = serde_json::from_str(text).ok()?;
+    let signatures = bundle.pointer_mut("/dsseEnvelope/signatures")?.as_array_mut()?;
+    let mut found = false;
+    for signature in signatures.iter_mut().filter_map(Value::as_object_mut) {
+        if signature.get("keyid").is_some_and(Value::is_null) {
+            found |= signature.remove("keyid").is_some();
+        }
+    }
+    found.then(|| bundle.to_string())
 }
 
 /// The in-toto payload that the bundle's one signature covers.

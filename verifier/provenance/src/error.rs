@@ -3,6 +3,7 @@
 use std::fmt;
 
 pub use crate::bundle::{BundleError, Carried};
+pub use crate::certificate::CertificateError;
 pub use crate::crypto::CryptoError;
 pub use crate::key::KeyError;
 pub use crate::oms::OmsError;
@@ -30,6 +31,15 @@ pub enum ProvenanceError {
     /// The namespace's Sigstore trusted root cannot be used.
     #[error("model signature, trust/sigstore.json: {0}")]
     Root(#[source] SigstoreError),
+    /// Nobody is permitted to sign statements of this kind.
+    #[error(
+        "statement: expected a kind that somebody is permitted to sign, found {predicate_type:?}; let the namespace's authority \
+         add its signer to trust/signers.json"
+    )]
+    NotForThis {
+        /// The statement's predicate type.
+        predicate_type: String,
+    },
     /// No permitted signer made this signature.
     #[error(
         "model signature: expected one by a permitted signer ({}), found {carried}; sign the model as a permitted signer, \
@@ -41,6 +51,21 @@ pub enum ProvenanceError {
         /// Every signer that was permitted, and why the signature is not theirs.
         permitted: Vec<Attempt>,
     },
+}
+
+impl ProvenanceError {
+    /// The kind of refusal as a word that stays the same: for programs, and for other languages.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Crypto(_) => "crypto",
+            Self::Bundle(_) => "bundle",
+            Self::Statement(_) => "statement",
+            Self::Oms(_) => "oms",
+            Self::Root(_) => "root",
+            Self::NotForThis { .. } => "not-for-this",
+            Self::NotPermitted { .. } => "not-permitted",
+        }
+    }
 }
 
 /// A permitted signer whose signature this is not.
@@ -61,6 +86,12 @@ pub enum Mismatch {
     /// The signer's Sigstore identity does not stand behind this bundle.
     #[error(transparent)]
     Sigstore(#[from] SigstoreError),
+    /// The signer's certificates do not vouch for this bundle.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The signer signs with a certificate and the bundle carries a key signature.
+    #[error("they sign with a certificate")]
+    SignsByCertificate,
     /// The signer signs with a key and the bundle carries a certificate.
     #[error("they sign with a key")]
     SignsByKey,

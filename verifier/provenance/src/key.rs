@@ -226,6 +226,28 @@ impl PublicKey {
         })
     }
 
+    /// Checks an ECDSA signature over the SHA-256 of `message`, whatever the curve: what `model_signing` 0.2 made.
+    ///
+    /// # Errors
+    /// The signature is not this key's over this message, or the key is Ed25519, or P-521, for which that hash is too short.
+    pub(crate) fn verify_sha256(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
+        let digest = sha2::Sha256::digest(message);
+        let right = match &self.inner {
+            Inner::P256(key) => p256::ecdsa::Signature::from_der(signature)
+                .is_ok_and(|s| key.verify_prehash(&digest, &s).is_ok()),
+            Inner::P384(key) => p384::ecdsa::Signature::from_der(signature)
+                .is_ok_and(|s| key.verify_prehash(&digest, &s).is_ok()),
+            Inner::P521(_) | Inner::Ed25519(_) => false,
+        };
+        match right {
+            true => Ok(()),
+            false => Err(KeyError::Signature {
+                algorithm: self.algorithm(),
+                fingerprint: self.fingerprint(),
+            }),
+        }
+    }
+
     /// What kind of key it is.
     pub fn algorithm(&self) -> KeyAlgorithm {
         match self.inner {

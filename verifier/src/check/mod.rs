@@ -28,7 +28,7 @@ use endorsement::Gathering;
 pub use freshness::check_age;
 use phase::Phase;
 
-pub use provenance::judge_signature;
+pub use provenance::{judge_signature, judge_statement};
 
 /// What the machine needs next.
 #[derive(Debug)]

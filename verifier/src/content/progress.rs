@@ -102,6 +102,11 @@ impl FileProgress {
         self.right == pieces(&self.entry)
     }
 
+    /// Nothing of the file is looked at.
+    pub(super) fn pass_over(&mut self) {
+        self.right = pieces(&self.entry);
+    }
+
     /// Frees the index of a finished file.
     pub(super) fn forget_index(&mut self) {
         self.index = Index::Forgotten;

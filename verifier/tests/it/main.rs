@@ -30,6 +30,7 @@ mod rotation;
 mod simulation;
 mod stages;
 mod stale;
+mod statements;
 mod status;
 mod thieves;
 mod volume;

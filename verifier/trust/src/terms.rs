@@ -2,6 +2,7 @@
 
 use assay_schema::Sha256Digest;
 use assay_schema::log::LogTrust;
+use assay_schema::signers::Signers;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,13 @@ pub struct Terms {
     /// How old the state may be that a verdict rests on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_stale: Option<SignedDuration>,
+    /// Signers who must have signed beside those whom the namespace permits: the models, if any of them may sign those, and what the
+    /// document requires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signers: Option<Signers>,
+    /// The Sigstore trusted root (JSON) that [`Self::signers`] are judged by; without it the namespace's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sigstore_root: Option<String>,
 }
 
 impl Terms {

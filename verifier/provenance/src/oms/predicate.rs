@@ -135,7 +135,6 @@ pub fn subject_digest<'a>(digests: impl IntoIterator<Item = &'a Sha256Digest>) -
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) model_name: String,
-    pub(super) subject_digest: Sha256Digest,
     pub(super) resources: BTreeMap<String, Sha256Digest>,
     pub(super) serialization: Serialization,
 }
@@ -182,19 +181,7 @@ pub(super) fn listing(statement: Statement<Predicate>) -> Result<Listing, OmsErr
         digest,
     } in resources
     {
-        if name.is_empty() || name.len() > MAX_PATH || name.chars().any(char::is_control) {
-            return Err(OmsError::Name { name: shown(&name) });
-        }
-        if algorithm != HASH {
-            return Err(OmsError::Algorithm {
-                name,
-                found: shown(&algorithm),
-            });
-        }
-        let digest: Sha256Digest = match digest.parse() {
-            Ok(digest) => digest,
-            Err(source) => return Err(OmsError::Digest { name, source }),
-        };
+        let (name, digest) = file(name, &algorithm, &digest)?;
         hash.update(digest.as_bytes());
         if files.contains_key(&name) {
             return Err(OmsError::Duplicate { name });
@@ -207,8 +194,24 @@ pub(super) fn listing(statement: Statement<Predicate>) -> Result<Listing, OmsErr
     }
     Ok(Listing {
         model_name: shown(&subject.name),
-        subject_digest: expected,
         resources: files,
         serialization,
     })
+}
+
+/// One file's name and digest, well-formed.
+pub(super) fn file(name: String, algorithm: &str, digest: &str) -> Result<(String, Sha256Digest), OmsError> {
+    if name.is_empty() || name.len() > MAX_PATH || name.chars().any(char::is_control) {
+        return Err(OmsError::Name { name: shown(&name) });
+    }
+    if algorithm != HASH {
+        return Err(OmsError::Algorithm {
+            name,
+            found: shown(algorithm),
+        });
+    }
+    match digest.parse() {
+        Ok(digest) => Ok((name, digest)),
+        Err(source) => Err(OmsError::Digest { name, source }),
+    }
 }

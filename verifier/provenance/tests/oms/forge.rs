@@ -33,6 +33,7 @@ pub(crate) fn by_key(name: &str, key: &PublicKey) -> Signer {
     Signer {
         name: name.to_owned(),
         models: Vec::new(),
+        statements: Vec::new(),
         identity: SignerIdentity::Key {
             spki: key.spki_base64(),
         },

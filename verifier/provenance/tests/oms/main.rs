@@ -9,6 +9,7 @@
 )]
 
 mod forge;
+mod formats;
 mod hostile_json;
 mod reference;
 mod refusals;

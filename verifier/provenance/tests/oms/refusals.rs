@@ -32,7 +32,7 @@ fn consistent(statement: &mut Value) {
 
 #[test]
 fn refuses_another_predicate_type() {
-    let error = refused(|s| s["predicateType"] = "https://model_signing/Digests/v0.1".into());
+    let error = refused(|s| s["predicateType"] = "https://model_signing/Digest/v0.1".into());
     assert!(
         matches!(&error, ProvenanceError::Statement(StatementError::PredicateType { found, .. }) if found.contains("v0.1")),
         "{error}"

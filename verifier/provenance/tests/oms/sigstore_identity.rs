@@ -22,6 +22,7 @@ fn beacon() -> Signer {
     Signer {
         name: "beacon".to_owned(),
         models: Vec::new(),
+        statements: Vec::new(),
         identity,
     }
 }
@@ -128,6 +129,7 @@ fn ci(subject: &str, issuer: &str) -> Signer {
     Signer {
         name: "acme's pipeline".to_owned(),
         models: Vec::new(),
+        statements: Vec::new(),
         identity,
     }
 }
@@ -198,7 +200,11 @@ fn refuses_a_keyless_model_whose_list_was_changed() {
     let changed = text.replace(&sha256(b"readme").to_hex(), &sha256(b"evil").to_hex());
     bundle["dsseEnvelope"]["payload"] = BASE64_STANDARD.encode(changed).into();
     let refused = judge_model(&bundle, &ci(CI, CI_ISSUER), &root).unwrap_err();
-    assert!(matches!(refused, ProvenanceError::Oms(_)), "{refused}");
+    assert!(
+        matches!(&refused, ProvenanceError::NotPermitted { permitted, .. }
+            if matches!(permitted[0].reason, Mismatch::Sigstore(SigstoreError::Signature(_)))),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -228,5 +234,44 @@ fn refuses_a_keyless_model_without_log_entry_promise_proof_or_envelope() {
         let mut bundle = good.clone();
         change(&mut bundle);
         judge_model(&bundle, &ci(CI, CI_ISSUER), &root).unwrap_err();
+    }
+}
+
+#[test]
+fn a_pattern_permits_the_identities_that_fit_it_and_no_other() {
+    let (bundle, root) = keyless_model();
+    let pattern = |subject: &str, issuer: &str| Signer {
+        identity: SignerIdentity::SigstorePattern {
+            issuer: issuer.to_owned(),
+            subject: subject.parse().unwrap(),
+        },
+        ..ci(CI, CI_ISSUER)
+    };
+    let verified = judge_model(
+        &bundle,
+        &pattern("https://ci.assay.test/acme/*/release.yml@refs/heads/*", CI_ISSUER),
+        &root,
+    )
+    .unwrap();
+    assert!(
+        matches!(&verified.signed_by, SignedBy::Sigstore { subject, .. } if subject == CI),
+        "the verdict shows who it was, not the pattern"
+    );
+    let refusals = [
+        (pattern("https://ci.assay.test/acme/*", CI_ISSUER), "identity"),
+        (pattern("https://ci.assay.test/other/**", CI_ISSUER), "identity"),
+        (
+            pattern("https://ci.assay.test/acme/**", "https://token.assay.test/"),
+            "issuer",
+        ),
+    ];
+    for (signer, expected) in refusals {
+        match judge_model(&bundle, &signer, &root).unwrap_err() {
+            ProvenanceError::NotPermitted { permitted, .. } => match &permitted[0].reason {
+                Mismatch::Sigstore(error) => assert_eq!(error.code(), expected),
+                other => panic!("{other}"),
+            },
+            other => panic!("{other}"),
+        }
     }
 }
