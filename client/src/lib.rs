@@ -9,6 +9,7 @@
 //! | [`device`] | [`Device`]: trust, check, pull, verify, roll back, resume |
 //! | [`publisher`] | the authority's folder of keys, namespaces, uploads, releases |
 //! | [`catalog`] | what a registry says that it holds, and its tokens |
+//! | [`delta`] | deltas between files on this machine |
 //! | [`log`] | looking at a transparency log: audits, and a monitor for authorities |
 //! | [`scan`] | what is in a folder, and whether a release may hold it |
 //! | [`witness`] | a witness of transparency logs: its key, its memory, its answers |
@@ -29,6 +30,7 @@ mod folder;
 mod hash;
 
 pub mod catalog;
+pub mod delta;
 pub mod device;
 pub mod log;
 pub mod publisher;

@@ -3,6 +3,7 @@
 mod authority;
 mod catalog;
 mod change;
+mod delta;
 mod device;
 mod log;
 mod moving;
@@ -23,6 +24,7 @@ pub(crate) use change::{
     RoleCommand, RoleGrant, RoleRenew, RoleRevoke, RootCommand, RootRotate, SignArgs, StatusCommand,
     StatusInit, StatusRevoke, StatusShow,
 };
+pub(crate) use delta::{DeltaApply, DeltaCommand, DeltaMake, DeltaShow};
 pub(crate) use device::{
     Check, ForeignArgs, HeldModel, PartArgs, PathOf, Pull, Repair, Rollback, Status, Term, TermsArgs,
     TrustAdd, TrustCommand, TrustRemove, TrustRequire, TrustSet, TrustUnrequire, Update, Verify,
@@ -139,6 +141,9 @@ pub(crate) enum Command {
     /// Make, list and revoke a registry's tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Make, look at and apply deltas between files on this machine
+    #[command(subcommand)]
+    Delta(DeltaCommand),
     /// Look at a transparency log from outside
     #[command(subcommand)]
     Log(LogCommand),

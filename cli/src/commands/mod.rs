@@ -3,6 +3,7 @@
 mod attest;
 mod catalog;
 mod change;
+mod delta;
 mod endorse;
 mod foreign;
 mod key;
@@ -58,6 +59,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<Answer, Failure
         Command::Search(args) => catalog::search(context, &args),
         Command::Releases(args) => catalog::releases(context, &args),
         Command::Token(command) => catalog::token(context, &command),
+        Command::Delta(command) => delta::run(context, &command),
         Command::Log(command) => log::run(context, &command),
         Command::Monitor(args) => monitor::run(context, &args),
         Command::Witness(command) => witness::run(context, &command),
