@@ -11,7 +11,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::Value;
-use support::exit::{CONFLICT, DENIED, DONE, NOT_FOUND, REFUSED};
+use support::exit::{CONFLICT, DENIED, DONE, NOT_FOUND, REFUSED, USAGE};
 use support::{Ran, World};
 
 /// Runs the command with another folder of keys.
@@ -100,14 +100,49 @@ fn two_of_three_root_holders_sign_on_the_registry() {
     with(&world, &second, &["approve", "acme", &id]).exits(DENIED);
     let stranger = holder(&world, "stranger", &["root"]);
     with(&world, &stranger, &["approve", "acme", &id, "--yes"]).exits(NOT_FOUND);
-    with(&world, &second, &["approve", "acme", "00000000", "--yes"]).exits(NOT_FOUND);
+    with(&world, &second, &["approve", "acme", &"0".repeat(64), "--yes"]).exits(NOT_FOUND);
+    let upper = id.to_uppercase();
+    for few in [
+        "",
+        &id[..7],
+        &id[..8],
+        &id[..31],
+        "zz",
+        &format!("{id}0"),
+        &format!("{}zz", &id[..62]),
+    ] {
+        for verb in [&["approve"][..], &["proposals", "withdraw"]] {
+            let mut args = verb.to_vec();
+            args.extend(["acme", few]);
+            args.extend((verb.len() == 1).then_some("--yes"));
+            let refused = with(&world, &second, &args).exits(USAGE);
+            assert!(
+                refused.err.contains("first 32 of them or more"),
+                "{few}: {refused:?}"
+            );
+        }
+    }
+    assert_eq!(version(&world), 2);
 
-    let approved = with(&world, &second, &["approve", "acme", &id[..8], "--yes", "--json"]).exits(DONE);
+    let asked = with(&world, &second, &["approve", "acme", &upper[..32]]).exits(DENIED);
+    assert!(asked.err.contains(&format!("proposal {id}")), "{asked:?}");
+    let approved = with(
+        &world,
+        &second,
+        &["approve", "acme", &upper[..32], "--yes", "--json"],
+    )
+    .exits(DONE);
     assert_eq!(approved.json()["published"], true);
     assert_eq!(version(&world), 3);
     assert_eq!(proposals(&world, &third)[0]["standing"], "published");
-    let late = with(&world, &third, &["approve", "acme", &id, "--yes"]).exits(REFUSED);
-    assert!(late.err.contains("the root file that it replaces"), "{late:?}");
+    // Whoever comes late, or was interrupted before the answer came, is told that it is done.
+    for again in [
+        &["approve", "acme", &id, "--yes"][..],
+        &["proposals", "show", "acme", &id[..8]],
+    ] {
+        let late = with(&world, &third, again).exits(DONE);
+        assert_eq!(late.out.trim(), "published already: root 3", "{late:?}");
+    }
     world
         .run(["publish", &world.model("model", 1), "acme/minilm@1.0.0"])
         .exits(DONE);
@@ -244,7 +279,7 @@ fn a_proposal_that_others_overtook_is_shown_as_superseded() {
         .exits(DONE);
     let listed = proposals(&world, &second);
     assert_eq!(listed[0]["standing"], "superseded", "{listed:?}");
-    let refused = with(&world, &second, &["approve", "acme", &lost, "--yes"]).exits(REFUSED);
+    let refused = with(&world, &second, &["approve", "acme", &lost, "--yes"]).exits(CONFLICT);
     assert!(
         refused.err.contains("the targets file that it replaces"),
         "{refused:?}"

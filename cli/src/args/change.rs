@@ -181,14 +181,14 @@ signed; a release's manifest, model signature and chunk indexes are fetched and 
 are met it is published; else the registry, the file or --out holds it with this folder's signatures.
 
 Examples:
-  assay approve acme 3f9c01d2
-  assay approve acme 3f9c01d2 --folder ./minilm
+  assay approve acme ID
+  assay approve acme ID --folder ./minilm
   assay approve ./proposal.json --authority ./authority")]
 pub(crate) struct Approve {
     /// The namespace, with the proposal's ID; or a proposal's file
     #[arg(value_name = "NS|FILE")]
     pub(crate) what: String,
-    /// The proposal's id on the registry, or its first 8 digits or more
+    /// The proposal's id on the registry, as whoever made it says: whole, or its first 32 digits or more
     pub(crate) id: Option<String>,
     /// Compare every file of the release that is proposed with this folder
     #[arg(long, value_name = "DIR")]
@@ -211,7 +211,7 @@ Who signed is verified here, whatever the registry says. The token needs the sco
 Examples:
   assay proposals acme
   assay proposals show acme 3f9c01d2
-  assay proposals withdraw acme 3f9c01d2";
+  assay proposals withdraw acme ID";
 
 impl Args for Proposals {
     fn augment_args(command: Command) -> Command {
@@ -261,7 +261,7 @@ pub(crate) struct ProposalList {
 pub(crate) struct ProposalOf {
     /// The namespace's name
     pub(crate) namespace: NamespaceName,
-    /// The proposal's id, or its first 8 digits or more
+    /// The proposal's id. To look at it, its first 8 digits or more do; to withdraw it, 32
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use assay_authority::PublicKey;
 use assay_client::publisher::{
-    Grant, NamespaceRecord, Outcome, Proposal, Publisher, Revocation, RootChange, public_key,
+    Grant, NamespaceRecord, Outcome, Proposal, PublishError, Publisher, Revocation, RootChange, public_key,
+    versions,
 };
 use assay_schema::NamespaceName;
+use assay_schema::api::Published;
 use assay_schema::limits::{BLOCK, MAX_PUBLICATION};
 use assay_schema::name::ModelRef;
 use jiff::Timestamp;
@@ -220,7 +222,11 @@ pub(super) fn review(
     folder: Option<&Path>,
 ) -> Result<Answer, Failure> {
     let now = Timestamp::now();
-    let review = publisher.review(proposal, folder, now)?;
+    let review = match publisher.review(proposal, folder, now) {
+        Err(PublishError::PublishedAlready(published)) => return Ok(published_already(&published)),
+        reviewed => reviewed?,
+    };
+    complain(&format!("proposal {}", review.id()));
     let changes: Vec<String> = review.changes().iter().map(|line| printable(line)).collect();
     for line in &changes {
         complain(line);
@@ -239,17 +245,10 @@ pub(super) fn review(
         None => publisher.collect(review, now)?,
     };
     let (document, text) = match outcome {
-        Outcome::Published(published) => {
-            let roles = published
-                .roles
-                .iter()
-                .map(|(role, state)| format!("{role} {}", state.version));
-            let text = format!("published: {}", roles.collect::<Vec<_>>().join(", "));
-            (
-                json!({"published": true, "roles": published.roles, "changes": changes}),
-                printable(&text),
-            )
-        }
+        Outcome::Published(published) => (
+            json!({"published": true, "roles": published.roles, "changes": changes}),
+            printable(&format!("published: {}", versions(&published))),
+        ),
         Outcome::Incomplete {
             proposal,
             id,
@@ -268,6 +267,13 @@ pub(super) fn review(
         }
     };
     Ok(Answer::new(document, text))
+}
+
+/// Nothing is left to sign: the proposal's own bodies stand.
+pub(super) fn published_already(published: &Published) -> Answer {
+    let text = format!("published already: {}", versions(published));
+    let document = json!({"published": true, "roles": published.roles, "changes": []});
+    Answer::new(document, printable(&text))
 }
 
 /// What the others have to do.

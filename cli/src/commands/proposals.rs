@@ -1,11 +1,11 @@
 //! `assay proposals`: what waits for signatures on the registry.
 
-use assay_client::publisher::ProposalView;
+use assay_client::publisher::{ProposalView, PublishError};
 use assay_schema::proposal::ProposalStanding;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::change::{reach, waiting};
+use super::change::{published_already, reach, waiting};
 use crate::args::{ProposalCommand, ProposalList, ProposalOf, Proposals};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -68,9 +68,13 @@ fn document(view: &ProposalView) -> Value {
 
 fn show(context: &Context, of: &ProposalOf) -> Result<Answer, Failure> {
     let (publisher, _) = reach(context, &of.reach, Some(&of.namespace))?;
-    let review = publisher.review(publisher.proposal(&of.id)?, None, Timestamp::now())?;
+    let review = match publisher.review(publisher.look_at_proposal(&of.id)?, None, Timestamp::now()) {
+        Err(PublishError::PublishedAlready(published)) => return Ok(published_already(&published)),
+        reviewed => reviewed?,
+    };
     let (missing, signers) = (review.missing()?, review.signers());
-    let mut lines: Vec<String> = review.changes().to_vec();
+    let mut lines = vec![format!("proposal {}", review.id())];
+    lines.extend_from_slice(review.changes());
     for (role, ids) in &signers {
         lines.extend(ids.iter().map(|id| format!("{role}: signed by key {id}")));
     }

@@ -22,8 +22,11 @@ use super::refresh::{self, Current};
 use super::registry::Registry;
 use super::{PublishError, Publisher};
 
-/// The least digits of an id that name a proposal.
-const ID_PREFIX: usize = 8;
+/// The least digits of an id that name a proposal to be signed or withdrawn. Of fewer a hostile registry finds another proposal that
+/// begins alike: of 8 digits it has to try 2^32, on one machine in minutes.
+const ENOUGH_DIGITS: usize = 32;
+/// The least digits of an id by which a proposal is looked at: what is shown says its whole id.
+const LOOK_DIGITS: usize = 8;
 
 /// A proposal on the registry, as it is in truth.
 #[derive(Debug, Clone)]
@@ -88,24 +91,35 @@ impl Publisher {
         Ok(views)
     }
 
-    /// A proposal that the registry keeps, by its id or the first eight digits of it or more. It is the one that the id names; what
+    /// A proposal that the registry keeps, by its id or the first 32 digits of it or more. It is the one that the id names; what
     /// it says is for [`Publisher::review`].
     ///
     /// # Errors
-    /// [`PublishError::NoProposal`], or the registry hands out another.
+    /// [`PublishError::ProposalId`], [`PublishError::NoProposal`], or the registry hands out another.
     pub fn proposal(&self, id: &str) -> Result<Proposal, PublishError> {
         let record = self.folder.namespace()?;
-        let id = self.find_proposal(&record, id)?;
+        let id = self.find_proposal(&record, id, ENOUGH_DIGITS)?;
         self.fetch_proposal(&record, &id)
     }
 
-    /// Withdraws a proposal, by its id or the first eight digits of it or more. Whoever has a copy may propose it again.
+    /// As [`Publisher::proposal`], to look at: the first 8 digits of its id or more do. Which proposal they name is the registry's
+    /// word, so nobody signs what was found by so few.
     ///
     /// # Errors
-    /// [`PublishError::NoProposal`], or the registry cannot be asked.
+    /// As [`Publisher::proposal`].
+    pub fn look_at_proposal(&self, id: &str) -> Result<Proposal, PublishError> {
+        let record = self.folder.namespace()?;
+        let id = self.find_proposal(&record, id, LOOK_DIGITS)?;
+        self.fetch_proposal(&record, &id)
+    }
+
+    /// Withdraws a proposal, by its id or the first 32 digits of it or more. Whoever has a copy may propose it again.
+    ///
+    /// # Errors
+    /// [`PublishError::ProposalId`], [`PublishError::NoProposal`], or the registry cannot be asked.
     pub fn withdraw(&self, id: &str) -> Result<Sha256Digest, PublishError> {
         let record = self.folder.namespace()?;
-        let id = self.find_proposal(&record, id)?;
+        let id = self.find_proposal(&record, id, ENOUGH_DIGITS)?;
         match self.registry(&record).withdraw(&id) {
             Err(e) if e.problem().is_some_and(|p| p.kind == ProblemKind::NotFound) => {
                 Err(PublishError::NoProposal { id: id.to_hex() })
@@ -117,20 +131,31 @@ impl Publisher {
         }
     }
 
-    fn find_proposal(&self, record: &NamespaceRecord, id: &str) -> Result<Sha256Digest, PublishError> {
-        if let Ok(whole) = id.parse() {
+    fn find_proposal(
+        &self,
+        record: &NamespaceRecord,
+        id: &str,
+        least: usize,
+    ) -> Result<Sha256Digest, PublishError> {
+        let digits = id.to_ascii_lowercase();
+        if let Ok(whole) = digits.parse() {
             return Ok(whole);
         }
-        let shown = || id.chars().take(80).collect::<String>();
-        if id.len() < ID_PREFIX {
-            return Err(mismatch("id", "its first 8 digits or more", shown()));
+        let bad = |expected: String| PublishError::ProposalId {
+            expected,
+            found: id.chars().take(80).collect(),
+        };
+        if !(least..64).contains(&digits.len()) || digits.bytes().any(|b| !b.is_ascii_hexdigit()) {
+            return Err(bad(format!(
+                "its 64 hexadecimal digits, or the first {least} of them or more"
+            )));
         }
         let found = self.registry(record).proposals()?;
-        let mut fitting = found.iter().filter(|info| info.id.to_hex().starts_with(id));
+        let mut fitting = found.iter().filter(|info| info.id.to_hex().starts_with(&digits));
         match (fitting.next(), fitting.next()) {
             (Some(one), None) => Ok(one.id),
-            (None, _) => Err(PublishError::NoProposal { id: shown() }),
-            (Some(_), Some(_)) => Err(mismatch("id", "digits of one proposal", shown())),
+            (None, _) => Err(PublishError::NoProposal { id: digits }),
+            (Some(_), Some(_)) => Err(bad("digits of one proposal only".to_owned())),
         }
     }
 
@@ -244,27 +269,36 @@ impl Publisher {
     ) -> Result<Option<Published>, PublishError> {
         let model = publication.roles.keys().find_map(|role| ModelRole::parse(role));
         let base = self.base(record, model.as_ref().map(|role| &role.model), now)?;
-        let mut roles = BTreeMap::new();
-        for (role, file) in &publication.roles {
-            let Some(stands) = file_of(&base, role) else {
-                return Ok(None);
-            };
-            let ours = signing::signed_digest(role, file.metadata.as_bytes())?;
-            if signing::signed_digest(role, stands)? != ours {
-                return Ok(None);
-            }
-            let version = match role.as_str() {
-                "root" => Root::read(stands)?.version()?,
-                _ => Targets::read(stands)?.version()?,
-            };
-            let sha256 = refresh::digest(stands);
-            roles.insert(role.clone(), RoleState { version, sha256 });
-        }
-        Ok(Some(Published {
-            roles,
-            releases: Vec::new(),
-        }))
+        stands_in(&base, publication)
     }
+}
+
+/// What stands, if it is a publication's very bodies, whoever signed them.
+pub(super) fn stands_in(
+    base: &Current,
+    publication: &Publication,
+) -> Result<Option<Published>, PublishError> {
+    let mut roles = BTreeMap::new();
+    for (role, file) in &publication.roles {
+        let Some(stands) = file_of(base, role) else {
+            return Ok(None);
+        };
+        let ours = signing::signed_digest(role, file.metadata.as_bytes())?;
+        if signing::signed_digest(role, stands)? != ours {
+            return Ok(None);
+        }
+        let version = match role.as_str() {
+            "root" => Root::read(stands)?.version()?,
+            _ => Targets::read(stands)?.version()?,
+        };
+        let sha256 = refresh::digest(stands);
+        roles.insert(role.clone(), RoleState { version, sha256 });
+    }
+    // Without a role there is nothing that could stand.
+    Ok((!roles.is_empty()).then_some(Published {
+        roles,
+        releases: Vec::new(),
+    }))
 }
 
 fn file_of<'a>(base: &'a Current, role: &str) -> Option<&'a [u8]> {

@@ -37,6 +37,7 @@ use assay_authority::namespace::NamespaceError;
 use assay_authority::oms::OmsError;
 use assay_authority::{KeyError, release as signing};
 use assay_log::policy::PolicyError;
+use assay_schema::api::Published;
 use assay_schema::{NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
 use assay_trust::TrustError;
 use assay_verifier::provenance::sigstore::SigstoreError;
@@ -263,6 +264,33 @@ pub enum PublishError {
         /// What is there.
         found: String,
     },
+    /// A proposal of which nothing is left to sign: these very bodies stand.
+    #[error("published already: {}", versions(.0))]
+    PublishedAlready(Box<Published>),
+    /// A proposal that builds on a file that stands no more.
+    #[error(
+        "proposal: the {role} file that it replaces: expected {stands}, which stands, found {parent}: another publication came \
+         first, or this one and then others. If it is still wanted, make it again on top of what stands"
+    )]
+    Superseded {
+        /// The role.
+        role: String,
+        /// SHA-256 of the file that stands, or "none".
+        stands: String,
+        /// SHA-256 of the file that the proposal builds on, or "none".
+        parent: String,
+    },
+    /// What names no proposal, or not one only.
+    #[error(
+        "id of a proposal: expected {expected}, found {found:?}. Whoever runs a registry can make another proposal that begins with \
+         the same few digits; `assay proposals` lists whole ids"
+    )]
+    ProposalId {
+        /// What an id is here.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
     /// The registry does not keep such a proposal.
     #[error(
         "there is no proposal {id} on the registry: published long ago, withdrawn or forgotten. `assay proposals` lists them"
@@ -362,6 +390,13 @@ pub enum PublishError {
         /// The file.
         what: String,
     },
+}
+
+/// The published version of every role, for people: `root 3, targets 7`.
+pub fn versions(published: &Published) -> String {
+    let roles = published.roles.iter();
+    let roles = roles.map(|(role, state)| format!("{role} {}", state.version));
+    roles.collect::<Vec<_>>().join(", ")
 }
 
 /// This software's own mistakes and damaged JSON both end here, with the file's name.

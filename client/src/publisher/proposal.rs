@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::authority::{KeyRole, NamespaceRecord};
+use super::collect::stands_in;
 use super::difference;
 use super::endorse;
 use super::journal::Recorded;
@@ -248,8 +249,9 @@ impl Publisher {
     /// of the release lie on this machine, too, `folder` names them: every one is hashed and compared with the manifest.
     ///
     /// # Errors
-    /// It is another namespace's, builds on something else than what stands, or changes what nobody may change; a release in it is
-    /// not what devices take; or the present metadata does not verify.
+    /// [`PublishError::PublishedAlready`] where it stands already, [`PublishError::Superseded`] where it builds on something else than
+    /// what stands. Or it is another namespace's, or changes what nobody may change; a release in it is not what devices take; or the
+    /// present metadata does not verify.
     pub fn review(
         &self,
         proposal: Proposal,
@@ -278,6 +280,10 @@ impl Publisher {
         }
         let model_roles = model_roles(&proposal.publication)?;
         let base = self.base(record, model_roles.first().map(|role| &role.model), now)?;
+        // Asked first: a run that was interrupted right behind the publication is repeated, and the parent stands no more.
+        if let Some(published) = stands_in(&base, &proposal.publication)? {
+            return Err(PublishError::PublishedAlready(Box::new(published)));
+        }
         let mut changes = differences(record, &base, &proposal.publication, &model_roles)?;
         let files = Files::of(&base, &proposal.publication)?;
         for (role, file) in &mut proposal.publication.roles {
@@ -468,11 +474,11 @@ fn same_parent(role: &str, file: &SignedRole, stands: Option<&[u8]>) -> Result<(
     if file.parent == stands {
         return Ok(());
     }
-    Err(mismatch(
-        format!("the {role} file that it replaces"),
-        shown(stands),
-        shown(file.parent),
-    ))
+    Err(PublishError::Superseded {
+        role: role.to_owned(),
+        stands: shown(stands),
+        parent: shown(file.parent),
+    })
 }
 
 fn next_version(role: &str, stands: u64, found: u64) -> Result<(), PublishError> {

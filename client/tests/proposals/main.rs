@@ -139,7 +139,7 @@ fn the_second_publisher_publishes_what_it_computed_itself() {
     let views = second.proposals(now()).unwrap();
     assert_eq!((views.len(), views[0].id, views[0].missing.len()), (1, id, 1));
     let review = second
-        .review(second.proposal(&id.to_hex()[..8]).unwrap(), None, now())
+        .review(second.look_at_proposal(&id.to_hex()[..8]).unwrap(), None, now())
         .unwrap();
     let shown = review.changes().join("\n");
     for said in [
