@@ -54,7 +54,17 @@ pub struct TargetsFile {
     /// What it lists, by path.
     pub targets: BTreeMap<String, Target>,
     /// The roles that it delegates to, in order.
-    pub delegated: Vec<String>,
+    pub delegated: Vec<Delegated>,
+}
+
+/// A role that a targets file delegates to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Delegated {
+    /// Its name.
+    pub name: String,
+    /// Everything else that the delegation says: ids of keys, threshold, paths, terms.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 /// A target's entry.
@@ -114,12 +124,7 @@ struct RawTarget {
 #[derive(Deserialize)]
 struct RawDelegations {
     #[serde(default)]
-    roles: Vec<RawDelegation>,
-}
-
-#[derive(Deserialize)]
-struct RawDelegation {
-    name: String,
+    roles: Vec<Delegated>,
 }
 
 #[derive(Deserialize)]
@@ -167,7 +172,7 @@ impl TargetsFile {
             version: raw.version,
             expires: raw.expires,
             targets,
-            delegated: delegated.into_iter().map(|d| d.name).collect(),
+            delegated,
         })
     }
 }

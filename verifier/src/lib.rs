@@ -12,6 +12,7 @@
 //! | [`consensus`] | 3, where the owner's trust policy names other authorities |
 //! | [`approved`] | a release that passed; the only way to stage 8 |
 //! | [`content`] | 8 content: every chunk checked before it is written |
+//! | [`documents`] | what stages 4 and 5 read under `trust/` |
 //! | [`report`] | 10 verdict |
 
 #![cfg_attr(
@@ -28,6 +29,7 @@ pub mod approved;
 pub mod check;
 pub mod consensus;
 pub mod content;
+pub mod documents;
 mod prefetch;
 pub mod report;
 pub mod request;

@@ -206,7 +206,26 @@ impl Targets {
             }
             None => TargetNote::default(),
         };
-        Ok(Target { length, sha256, note })
+        let target = Target { length, sha256, note };
+        self.check_inline(path, &target)?;
+        Ok(target)
+    }
+
+    /// A target's own bytes, where its entry holds them, are those that its length and digest name: devices refuse others.
+    fn check_inline(&self, path: &str, target: &Target) -> Result<(), MetadataError> {
+        let Some(inline) = &target.note.inline else {
+            return Ok(());
+        };
+        let found = (inline.len() as u64, sha256(inline.as_bytes()));
+        match found == (target.length, target.sha256) {
+            true => Ok(()),
+            false => Err(field(
+                self.role(),
+                format!("inline bytes of {path}"),
+                format!("{} bytes with SHA-256 {}", target.length, target.sha256),
+                format!("{} with {}", found.0, found.1),
+            )),
+        }
     }
 
     /// Takes away a document under `trust/`; `false` if it is not listed. Releases stay.
@@ -233,16 +252,7 @@ impl Targets {
     /// not the target's.
     pub fn set_target(&mut self, path: &str, target: &Target) -> Result<(), MetadataError> {
         self.check_path(path)?;
-        if let Some(inline) = &target.note.inline
-            && (inline.len() as u64 != target.length || sha256(inline.as_bytes()) != target.sha256)
-        {
-            return Err(field(
-                self.role(),
-                format!("inline bytes of {path}"),
-                target.sha256,
-                sha256(inline.as_bytes()),
-            ));
-        }
+        self.check_inline(path, target)?;
         if path.starts_with(RELEASES)
             && let Some(published) = self.target(path)?
         {

@@ -339,7 +339,7 @@ async fn assemble(state: &AppState, namespace: NamespaceRecord, asked: &Asked) -
         (None, None) => {}
         (None, Some(_)) => drop(current(state, &namespace, &role).await?),
     }
-    if listed.delegated.iter().any(|name| name == ROLE) {
+    if listed.delegated.iter().any(|role| role.name == ROLE) {
         builder.role(
             ROLE.to_owned(),
             text(current(state, &namespace, ROLE).await?.bytes)?,

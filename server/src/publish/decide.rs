@@ -10,6 +10,7 @@ use assay_schema::limits::MAX_TRUST_TARGET;
 use assay_schema::status::{self, Status};
 use assay_schema::tuf::ModelRole;
 use assay_schema::{Sha256Digest, VersionName};
+use assay_verifier::documents::{self, BadDocument};
 use jiff::Timestamp;
 
 use crate::metadata::{self, BadMetadata, RootFile, Target, TargetsFile, sha256};
@@ -195,6 +196,25 @@ pub enum BadPublication {
         /// As sent: a digest, or "none".
         found: String,
     },
+    /// A document that devices judge by is listed no more.
+    #[error(
+        "{role} metadata: {path}: expected a document, as one stands, found none; devices that demand it would refuse every \
+         release, so replace it"
+    )]
+    Gone {
+        /// The role.
+        role: String,
+        /// The target.
+        path: &'static str,
+    },
+    /// A document that devices would refuse.
+    #[error("{role} metadata: {source}")]
+    Document {
+        /// The role.
+        role: String,
+        /// What is wrong.
+        source: BadDocument,
+    },
     /// A target under `trust/` that devices would refuse for its size.
     #[error(
         "{role} metadata: {path}: expected at most {MAX_TRUST_TARGET} bytes, found {found}; make it smaller"
@@ -308,6 +328,11 @@ pub fn compare(new: &Sent, current: &BTreeMap<String, RoleState>) -> Result<Stan
 
 impl NewRole {
     fn check_paths(&self) -> Result<(), BadPublication> {
+        for (path, target) in &self.file.targets {
+            if let Some(inline) = &target.note.inline {
+                self.check_document(path, target, inline.as_bytes())?;
+            }
+        }
         match &self.role {
             SignedBy::Targets => self.file.targets.iter().try_for_each(|(path, target)| {
                 let name = path.strip_prefix("trust/").unwrap_or_default();
@@ -334,6 +359,19 @@ impl NewRole {
                     })
             }
         }
+    }
+
+    /// Judges the bytes of a target as devices do.
+    ///
+    /// # Errors
+    /// They are not the target's, or a document under `trust/` that no device could read.
+    pub fn check_document(&self, path: &str, target: &Target, bytes: &[u8]) -> Result<(), BadPublication> {
+        documents::judge(path, target.length, target.sha256, bytes).map_err(|source| {
+            BadPublication::Document {
+                role: self.name.clone(),
+                source,
+            }
+        })
     }
 
     /// One target, inside its own entry, that devices can read.

@@ -155,6 +155,19 @@ pub enum PublishError {
         /// Why.
         verdict: Box<Verdict>,
     },
+    /// Devices could not use any more what they may use now.
+    #[error(
+        "devices use {model}@{version} and would refuse it under this root or targets, so nothing was published: {}. To withdraw a \
+         release, revoke it in the status first; to change signers, publish a release of the new ones first", reason(.verdict)
+    )]
+    TakesAway {
+        /// The model.
+        model: ModelName,
+        /// Its highest release that is not revoked.
+        version: VersionName,
+        /// Why.
+        verdict: Box<Verdict>,
+    },
 }
 
 /// What a publisher can do about it. Other refusals advise devices whom to ask, which is whoever reads this.
@@ -194,7 +207,9 @@ impl PublishError {
             Self::Root(_) | Self::Publication(_) | Self::NoCandidate { .. } => ProblemKind::MetadataRefused,
             Self::Proposal(BadProposal::None(_)) => ProblemKind::NotFound,
             Self::Proposal(BadProposal::Full) => ProblemKind::TooManyProposals,
-            Self::Proposal(_) | Self::Trust(_) | Self::Refused { .. } => ProblemKind::MetadataRefused,
+            Self::Proposal(_) | Self::Trust(_) | Self::Refused { .. } | Self::TakesAway { .. } => {
+                ProblemKind::MetadataRefused
+            }
             Self::Stale { .. } => ProblemKind::StaleParent,
             Self::Busy(_) => ProblemKind::Unavailable,
             Self::Manifest(_) | Self::ManifestField { .. } => ProblemKind::BadManifest,
@@ -219,7 +234,9 @@ impl From<PublishError> for ApiError {
             PublishError::BlobsMissing { missing, .. } => {
                 problem.missing = missing.into_iter().take(NAMED).collect()
             }
-            PublishError::Refused { verdict, .. } => problem.verdict = Some(verdict),
+            PublishError::Refused { verdict, .. } | PublishError::TakesAway { verdict, .. } => {
+                problem.verdict = Some(verdict)
+            }
             _ => {}
         }
         problem.into()

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_authority::metadata::FileMeta;
 use assay_schema::api::CreateNamespace;
 use assay_schema::limits::{MAX_MANIFEST, MAX_ROOT_ROTATIONS};
-use assay_schema::{ModelName, NamespaceName, ReleaseManifest, Sha256Digest, Stage, Verdict, status};
+use assay_schema::{ModelName, NamespaceName, ReleaseManifest, Sha256Digest, status};
 use assay_trust::Refreshed;
 use assay_verifier::TrustError;
 use jiff::{SignedDuration, Timestamp};
@@ -325,7 +325,8 @@ impl Moving<'_> {
             let (model, version) = (release.role.model, release.version);
             match judge::release(&held, &files, &model, &version, at, self).await? {
                 Judged::Accepted => {}
-                Judged::Refused(verdict) if is_restricted(&verdict) => {}
+                // What the authority restricted was published once: it moves with the status that restricts it.
+                Judged::Refused(verdict) if judge::is_restricted(&verdict) => {}
                 Judged::Refused(verdict) => {
                     return Err(PublishError::Refused {
                         model,
@@ -358,14 +359,6 @@ impl Moving<'_> {
             },
         }
     }
-}
-
-/// What the authority restricted was published once: it moves with the status that restricts it, and devices refuse it here as there.
-fn is_restricted(verdict: &Verdict) -> bool {
-    let by_status = |code: &str| matches!(code, "revoked" | "below-status" | "revoked-key");
-    verdict
-        .refusal()
-        .is_some_and(|(stage, refusal)| stage == Stage::Release && by_status(&refusal.code))
 }
 
 impl Source for Moving<'_> {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_schema::tuf::{ModelRole, metadata_file};
-use assay_schema::{ModelName, NamespaceName, Sha256Digest, Verdict, VersionName};
+use assay_schema::{ModelName, NamespaceName, Sha256Digest, Stage, Verdict, VersionName};
 use assay_trust::{Refreshed, Roots};
 use assay_verifier::{
     Answer, AwaitFetch, CheckRequest, CheckStep, Checked, Consensus, DeviceState, Pin, Resource, Route,
@@ -224,6 +224,14 @@ pub async fn release<S: Source>(
             CheckStep::Done(Checked::Permitted(_) | Checked::Deferred(_)) => return Ok(Judged::Accepted),
         };
     }
+}
+
+/// Whether it is the authority's status that refuses the release.
+pub fn is_restricted(verdict: &Verdict) -> bool {
+    let by_status = |code: &str| matches!(code, "revoked" | "below-status" | "revoked-key");
+    verdict
+        .refusal()
+        .is_some_and(|(stage, refusal)| stage == Stage::Release && by_status(&refusal.code))
 }
 
 async fn answer<S: Source>(wait: &AwaitFetch, files: &Files, source: &S) -> Result<Answer, S::Error> {

@@ -25,6 +25,7 @@ pub mod judge;
 pub mod online;
 pub mod proposed;
 pub mod resign;
+mod standing;
 pub mod trust;
 
 use actix_web::Route;

@@ -162,7 +162,7 @@ impl Proposed<'_> {
                 }
             }
         }
-        Ok(())
+        self.judge_standing(&held, &files, now).await
     }
 
     /// Where the targets delegate a status, devices use nothing without a valid one. One that has expired is the authority's to

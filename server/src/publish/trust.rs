@@ -1,6 +1,8 @@
 //! The bytes of `trust/*` targets: uploaded before, sent along at creation, or inside their own entry.
 
+use assay_schema::limits::MAX_TRUST_TARGET;
 use assay_schema::{NamespaceName, Sha256Digest};
+use assay_verifier::documents;
 use bytes::Bytes;
 
 use super::decide::NewRole;
@@ -37,10 +39,11 @@ impl TrustBlob {
     }
 }
 
-/// Finds the bytes of every `trust/*` target, and of every `endorsed` manifest, that is not stored yet, so that every TUF client can fetch it.
+/// Finds the bytes of every `trust/*` target, and of every `endorsed` manifest, that is not stored yet, so that every TUF client can
+/// fetch it. Documents that devices know are judged, those that stand inside their entry by [`decide::read_role`] before.
 ///
 /// # Errors
-/// There are none for a target, or `sent_along` has bytes that no target names.
+/// There are none for a target, `sent_along` has bytes that no target names, or devices could not read a document.
 pub async fn find(
     state: &AppState,
     namespace: &NamespaceName,
@@ -80,14 +83,28 @@ pub async fn find(
             None => missing.push(target.sha256),
         }
     }
-    if missing.is_empty() {
-        Ok(found)
-    } else {
-        Err(PublishError::BlobsMissing {
+    if !missing.is_empty() {
+        return Err(PublishError::BlobsMissing {
             what: "the targets metadata".to_owned(),
             missing,
-        })
+        });
     }
+    for role in sent {
+        let apart =
+            |(path, target): &(&String, &Target)| documents::is_known(path) && target.note.inline.is_none();
+        for (path, target) in role.trust_targets().filter(apart) {
+            let stored = match found.iter().find(|blob| blob.sha256 == target.sha256) {
+                Some(blob) => Some(blob.bytes.clone()),
+                None => {
+                    state
+                        .small_blob(namespace, &target.sha256, MAX_TRUST_TARGET)
+                        .await?
+                }
+            };
+            role.check_document(path, target, &stored.unwrap_or_default())?;
+        }
+    }
+    Ok(found)
 }
 
 /// Puts the objects (P1).

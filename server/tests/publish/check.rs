@@ -299,10 +299,10 @@ async fn trust_targets_that_are_not_inline_are_in_the_bundle() {
     let registry = Registry::new().await;
     let authority = registry.namespace("acme", Visibility::Public).await;
     registry.first_release("acme", &authority).await;
-    let signers = r#"{"signers":[],"v":1}"#;
-    registry.upload("acme", signers.as_bytes()).await;
-    let mut targets = authority.targets_value(2, &[role("minilm")], &[("trust/signers.json", signers)]);
-    targets["targets"]["trust/signers.json"]
+    let text = "theirs";
+    registry.upload("acme", text.as_bytes()).await;
+    let mut targets = authority.targets_value(2, &[role("minilm")], &[("trust/other.json", text)]);
+    targets["targets"]["trust/other.json"]
         .as_object_mut()
         .unwrap()
         .remove("custom");
@@ -314,7 +314,7 @@ async fn trust_targets_that_are_not_inline_are_in_the_bundle() {
         .expect(200);
     let bundle: CheckBundle = registry.get(&format!("{CHECK}?root=1")).await.expect(200).json();
     assert!(
-        bundle.blobs.iter().any(|b| b.content == signers),
+        bundle.blobs.iter().any(|b| b.content == text),
         "{:?}",
         bundle.blobs
     );

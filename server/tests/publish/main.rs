@@ -22,6 +22,7 @@ mod rebase;
 mod resign;
 mod rooms;
 mod rotation;
+mod standing;
 mod status;
 mod steps;
 mod support;

@@ -247,9 +247,9 @@ async fn trust_targets_come_inline_or_along_and_none_may_be_missing() {
     let mut targets = made.targets_value(
         1,
         &[],
-        &[("trust/signers.json", signers), ("trust/sigstore.json", &large)],
+        &[("trust/signers.json", signers), ("trust/other.json", &large)],
     );
-    targets["targets"]["trust/sigstore.json"]
+    targets["targets"]["trust/other.json"]
         .as_object_mut()
         .unwrap()
         .remove("custom");
@@ -278,7 +278,7 @@ async fn trust_targets_come_inline_or_along_and_none_may_be_missing() {
     };
     registry.create("acme", &whole).await.expect(201);
 
-    for (name, bytes) in [("signers.json", signers), ("sigstore.json", large.as_str())] {
+    for (name, bytes) in [("signers.json", signers), ("other.json", large.as_str())] {
         let sha256 = sha256(bytes.as_bytes());
         let answer = registry
             .get(&format!("/tuf/acme/targets/trust/{sha256}.{name}"))
@@ -290,7 +290,7 @@ async fn trust_targets_come_inline_or_along_and_none_may_be_missing() {
             "public, max-age=31536000, immutable"
         );
         registry
-            .get(&format!("/tuf/acme/targets/trust/{sha256}.other.json"))
+            .get(&format!("/tuf/acme/targets/trust/{sha256}.another.json"))
             .await
             .expect(404);
     }

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use super::phase::{Phase, failed, stop};
 use super::release::Passed;
 use super::{Context, Flow};
+use crate::documents;
 use crate::report::refusal;
 use crate::request::{Fetch, Resource};
 use demand::Demand;
@@ -227,26 +228,12 @@ impl Log {
             );
             return Flow::Stop(Stage::Log, mismatch, trust.into_state());
         }
-        let read = canonical::read::<LogTrust>(bytes, limits::MAX_TRUST_TARGET).map_err(|e| e.to_string());
-        let read = read.and_then(|log| match LogPolicy::try_from(&log) {
-            Ok(policy) => Ok((log, policy)),
-            Err(error) => Err(error.to_string()),
-        });
-        match read {
+        match documents::read_log(bytes) {
             Ok(named) => {
                 ctx.used.blob(digest, bytes);
                 Self::demand(trust, passed, Some(named), ctx)
             }
-            Err(found) => {
-                let malformed = refusal(
-                    "malformed",
-                    TARGET,
-                    "a log of version 1 with its key, its witnesses' keys and a threshold",
-                    found,
-                    "Ask the namespace's authority to sign a document of version 1, or update this software.",
-                );
-                Flow::Stop(Stage::Log, malformed, trust.into_state())
-            }
+            Err(error) => Flow::Stop(Stage::Log, error.refusal(), trust.into_state()),
         }
     }
 

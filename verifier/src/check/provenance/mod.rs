@@ -14,7 +14,7 @@ use assay_provenance::crypto::sha256;
 use assay_provenance::oms::VerifiedSignature;
 use assay_schema::manifest::AttestationRef;
 use assay_schema::signers::{self, Signers};
-use assay_schema::{Stage, canonical, limits};
+use assay_schema::{Stage, limits};
 use assay_trust::releases::TargetRef;
 use assay_trust::{DeviceState, Refreshed};
 
@@ -23,6 +23,7 @@ use super::log::Log;
 use super::phase::{Phase, stop};
 use super::release::Passed;
 use super::{Context, Flow};
+use crate::documents;
 use crate::report::refusal;
 use crate::request::{Fetch, Resource};
 
@@ -178,20 +179,9 @@ impl Provenance {
         }
         ctx.used.blob(digest, &bytes);
         match due {
-            Due::Signers(target) => match canonical::read::<Signers>(&bytes, limits::MAX_TRUST_TARGET) {
-                Ok(signers) if signers.v == 1 => with_signers(trust, passed, signers, ctx),
-                read => {
-                    let found = read.map_or_else(|e| e.to_string(), |s| format!("version {}", s.v));
-                    let advice = "Ask the namespace's authority to sign a document of version 1, or update this software.";
-                    let malformed = refusal(
-                        "malformed",
-                        target.path,
-                        "permitted signers of version 1",
-                        found,
-                        advice,
-                    );
-                    Flow::Stop(Stage::Provenance, malformed, trust.into_state())
-                }
+            Due::Signers(_) => match documents::read_signers(&bytes) {
+                Ok(signers) => with_signers(trust, passed, signers, ctx),
+                Err(error) => Flow::Stop(Stage::Provenance, error.refusal(), trust.into_state()),
             },
             Due::SigstoreRoot(_) => {
                 for document in &mut documents {
