@@ -111,12 +111,14 @@ pub enum TokenError {
         found: String,
     },
     /// More than one thing fits the URI.
-    #[error("{wanted} fits {found} {what}; add serial=, object= or id= to the URI")]
+    #[error("{wanted} fits {found} {what}; add {add} to the URI")]
     Ambiguous {
         /// The URI's words.
         wanted: String,
         /// Tokens or keys.
         what: &'static str,
+        /// The attributes of a URI that tell them apart.
+        add: &'static str,
         /// How many.
         found: usize,
     },

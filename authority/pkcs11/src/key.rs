@@ -7,7 +7,7 @@ use assay_authority::token::{FoundKey, TokenError, TokenKey};
 use assay_authority::{KeyKind, PublicKey};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
 use crate::token::{Modules, Opened, fault};
@@ -96,11 +96,10 @@ impl TokenKey for Key {
 pub fn find(modules: &Modules, uri: &KeyUri) -> Result<FoundKey, TokenError> {
     let opened = modules.open(uri, false)?;
     let (private, id) = private_key(&opened, uri)?;
-    let public = public_key(&opened, private, &id)?.ok_or_else(|| TokenError::NoKey {
-        token: opened.token.clone(),
-        what: "public key beside the private key",
-        wanted: uri.key_words(),
-    })?;
+    let public = match public_key(&opened, private, &id)? {
+        Some(public) => public,
+        None => return Err(without_public(&opened, private, uri)),
+    };
     let mut uri = recorded(modules, uri, &opened)?;
     uri.id = Some(id).filter(|id| !id.is_empty()).or(uri.id);
     Ok(FoundKey {
@@ -217,6 +216,7 @@ fn private_key(opened: &Opened, uri: &KeyUri) -> Result<(ObjectHandle, Vec<u8>),
             return Err(TokenError::Ambiguous {
                 wanted: uri.key_words(),
                 what: "private keys",
+                add: "object= or id=",
                 found: several.len(),
             });
         }
@@ -280,6 +280,29 @@ fn public_key(opened: &Opened, private: ObjectHandle, id: &[u8]) -> Result<Optio
         }
     }
     Ok(None)
+}
+
+/// Why a private key has no public half: its kind has no curve, or the object beside it is missing.
+fn without_public(opened: &Opened, private: ObjectHandle, uri: &KeyUri) -> TokenError {
+    let token = opened.token.clone();
+    let asked = attributes(&opened.session, &token, private, &[AttributeType::KeyType]);
+    let kind = asked.unwrap_or_default().into_iter().find_map(|a| match a {
+        Attribute::KeyType(kind) => Some(kind),
+        _ => None,
+    });
+    match kind {
+        Some(kind) if ![KeyType::EC, KeyType::EC_EDWARDS].contains(&kind) => TokenError::Unsupported {
+            token,
+            what: "kind of the key",
+            expected: "Ed25519, P-256, P-384 or P-521".to_owned(),
+            found: kind.to_string(),
+        },
+        _ => TokenError::NoKey {
+            token,
+            what: "public key beside the private key",
+            wanted: uri.key_words(),
+        },
+    }
 }
 
 fn attributes(

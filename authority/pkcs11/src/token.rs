@@ -183,6 +183,7 @@ fn find(module: &Pkcs11, path: &Path, uri: &KeyUri) -> Result<(Slot, TokenInfo),
         (Some(_), found) => Err(TokenError::Ambiguous {
             wanted: uri.token_words(),
             what: "tokens",
+            add: "token= or serial=",
             found,
         }),
     }

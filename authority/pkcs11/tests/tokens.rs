@@ -100,7 +100,14 @@ fn a_key_that_another_tool_made_is_found_and_used() {
         let tokens = tokens(PIN);
         let both = tokens.find("pkcs11:token=acme;object=root");
         assert!(
-            matches!(both, Err(TokenError::Ambiguous { found: 2, .. })),
+            matches!(
+                both,
+                Err(TokenError::Ambiguous {
+                    found: 2,
+                    add: "object= or id=",
+                    ..
+                })
+            ),
             "{both:?}"
         );
         for (id, kind) in [("%01", KeyKind::P256), ("%02", KeyKind::Ed25519)] {
@@ -111,6 +118,19 @@ fn a_key_that_another_tool_made_is_found_and_used() {
             let signature = key(&tokens, &found.uri, &found.public).sign(b"m").unwrap();
             assert!(found.public.verifies(b"m", &signature));
         }
+    });
+}
+
+#[test]
+fn refuses_an_rsa_key_by_its_kind() {
+    with_tokens("refuses_an_rsa_key_by_its_kind", |folder| {
+        init_token(&conf(folder), "acme");
+        make_key(&conf(folder), "acme", "root", "01", "rsa:2048");
+        let rsa = tokens(PIN).find("pkcs11:token=acme;object=root");
+        let Err(TokenError::Unsupported { found, expected, .. }) = &rsa else {
+            panic!("{rsa:?}")
+        };
+        assert!(found.contains("RSA") && expected.contains("P-256"), "{rsa:?}");
     });
 }
 
@@ -141,7 +161,14 @@ fn refuses_another_token_another_key_and_a_module_that_is_none() {
             assert!(matches!(wrong, TokenError::OtherKey { .. }), "{wrong:?}");
             let any = refused(key(&tokens, "pkcs11:object=a-root", &made.public).sign(b"m"));
             assert!(
-                matches!(any, TokenError::Ambiguous { what: "tokens", .. }),
+                matches!(
+                    any,
+                    TokenError::Ambiguous {
+                        what: "tokens",
+                        add: "token= or serial=",
+                        ..
+                    }
+                ),
                 "{any:?}"
             );
             // Of another kind, too.
