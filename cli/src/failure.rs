@@ -274,6 +274,10 @@ impl From<PublishError> for Failure {
             PublishError::Crowded(_) => (Exit::Conflict, "stale-parent"),
             PublishError::NoNamespace(_) => (Exit::NotFound, "no-namespace"),
             PublishError::Damaged { .. } => (Exit::Refused, "damaged"),
+            PublishError::DamagedExport { .. } => (Exit::Store, "export-damaged"),
+            PublishError::StaleExport(_) => (Exit::Refused, "export-stale"),
+            PublishError::OlderExport { .. } => (Exit::Refused, "export-older"),
+            PublishError::OlderRegistry { .. } => (Exit::Refused, "registry-older"),
             PublishError::OtherHistory { .. } => (Exit::Conflict, "other-history"),
             PublishError::BytesChanged { .. } => (Exit::Failed, "file-changed"),
         };

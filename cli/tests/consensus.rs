@@ -314,7 +314,7 @@ fn a_second_authority_moves_to_another_registry_with_what_it_endorsed() {
         ("ASSAY_TOKEN", Some(new.token.as_str())),
         ("ASSAY_AUTHORITY", Some(two.regulator.as_str())),
     ];
-    let import = ["namespace", "import", &export, "--yes", "--json"];
+    let import = ["namespace", "import", &export, "--public", "--yes", "--json"];
     let moved = two.other.run_with(&at_new, &import).exits(DONE).json();
     assert_eq!(moved["published"], true);
     // Devices follow, and the word of the second authority counts as before.

@@ -44,10 +44,11 @@ pub(crate) struct NamespaceExport {
 The namespace keeps its identity, its roots and its releases. The export is verified and uploaded; then the next root, with the new \
 registry's online keys, is shown and signed, and the registry makes all of it visible at once. Run again after an interruption, it \
 goes on. Where other key holders have to sign, too, the proposal goes to --out; they, or you with their signatures, run the \
-command with --proposal. Devices move with `assay trust move`. The token needs the scope admin.
+command with --proposal. Devices move with `assay trust move`. The token needs the scope admin. Nobody signed who may read the \
+namespace: without --public only holders of a token may.
 
 Examples:
-  assay namespace import ./acme-export --authority ./authority --registry https://other.example.net --token-file ./token
+  assay namespace import ./acme-export --public --authority ./authority --registry https://other.example.net --token-file ./token
   assay namespace import ./acme-export --registry https://other.example.net --proposal ./proposal.json")]
 pub(crate) struct NamespaceImport {
     /// The export
@@ -55,9 +56,12 @@ pub(crate) struct NamespaceImport {
     /// Where the namespace names a log: the new registry's in its place, or none
     #[arg(long, value_enum, default_value = "registry")]
     pub(crate) log: LogChoice,
-    /// Only holders of a token may read it, also if it was public
+    /// Everybody may read it there; else only holders of a token may, whatever it was before
     #[arg(long)]
-    pub(crate) private: bool,
+    pub(crate) public: bool,
+    /// Import also if this folder signed later versions than the export has: they are given up
+    #[arg(long)]
+    pub(crate) accept_older: bool,
     /// Sign this proposal of another key holder instead of making one
     #[arg(long, value_name = "FILE")]
     pub(crate) proposal: Option<PathBuf>,

@@ -85,9 +85,10 @@ pub(super) fn import(context: &Context, args: &NamespaceImport) -> Result<Answer
         publisher.moved_to(&address)?;
         Ok(())
     };
-    let visibility = match args.private {
-        true => Visibility::Private,
-        false => export.record().visibility,
+    // What the export says of that is unsigned.
+    let visibility = match args.public {
+        true => Visibility::Public,
+        false => Visibility::Private,
     };
     let on = Arc::clone(&export).on(transport.clone(), visibility);
     let passphrases = Passphrases::new(&args.sign.reach.authority.passphrase)?;
@@ -114,6 +115,14 @@ pub(super) fn import(context: &Context, args: &NamespaceImport) -> Result<Answer
                 .advise("Give the address of the registry that it moves to"));
         }
     }
+    let file = args.proposal.as_deref();
+    let proposal: Proposal = match file {
+        Some(file) => read_proposal(file)?,
+        None => publisher.propose_move(args.log == LogChoice::Registry, now)?,
+    };
+    if !args.accept_older {
+        publisher.check_newest(&export, &proposal)?;
+    }
     let bars = PublishBars::new(context.show, 0);
     let uploaded = export.upload(transport.as_ref(), &|progress| bars.tell(&progress));
     bars.clear();
@@ -123,14 +132,9 @@ pub(super) fn import(context: &Context, args: &NamespaceImport) -> Result<Answer
         record.name,
         match visibility {
             Visibility::Public => "everybody",
-            Visibility::Private => "holders of a token only",
+            Visibility::Private => "holders of a token only; --public lets everybody read it",
         }
     ));
-    let file = args.proposal.as_deref();
-    let proposal: Proposal = match file {
-        Some(file) => read_proposal(file)?,
-        None => publisher.propose_move(args.log == LogChoice::Registry, now)?,
-    };
     // The registry that it moves to keeps no proposals of a namespace that is not there yet.
     let kept = publisher.folder().path().join(MOVE);
     let answer = review(

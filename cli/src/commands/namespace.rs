@@ -4,7 +4,7 @@ use std::path::Path;
 
 use assay_authority::namespace::{check_signers, key_signer};
 use assay_client::catalog::Catalog;
-use assay_client::publisher::{AuthorityFolder, NamespaceRecord, NamespaceTerms, Publisher};
+use assay_client::publisher::{AuthorityFolder, NamespaceRecord, NamespaceTerms, Publisher, Unpublished};
 use assay_client::transport::registry_address;
 use assay_schema::NamespaceName;
 use assay_schema::api::{NamespaceInfo, Visibility};
@@ -22,7 +22,7 @@ use crate::args::{
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{Answer, columns};
+use crate::output::{Answer, columns, complain};
 use crate::passphrase::{Passphrases, tokens};
 use crate::verdict::printable;
 
@@ -155,7 +155,16 @@ fn join(context: &Context, args: &NamespaceJoin) -> Result<Answer, Failure> {
     let folder = open_authority(&args.authority)?;
     let transport = context.registry(&args.registry)?;
     let address = registry_address(&args.registry.registry)?;
-    let record = Publisher::new(folder, transport).join(&args.namespace, args.fingerprint, &address)?;
+    let publisher = Publisher::new(folder, transport);
+    let record = publisher.join(&args.namespace, args.fingerprint, &address)?;
+    if let Some(behind) = publisher.restore_state(Timestamp::now())? {
+        complain("what this folder trusted last was gone; it is read again from the registry");
+        for Unpublished { role, signed, stands } in behind {
+            complain(&printable(&format!(
+                "this folder signed {role} version {signed}, the registry has {stands}: it was not published, or the registry withholds it"
+            )));
+        }
+    }
     let text = format!(
         "the keys in {} sign for namespace {} on {}",
         args.authority.authority.display(),

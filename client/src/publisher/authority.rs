@@ -471,6 +471,17 @@ impl AuthorityFolder {
         if let Some(state) = self.load(STATE)? {
             return Ok(state);
         }
+        // As on a device: with the state its floors are gone, and an older one would be taken for the newest.
+        if self.trusted_before(pin.identity)? {
+            return Err(folder_error(
+                self.at(STATE),
+                format!(
+                    "missing, though this folder signed later versions: what it trusted last is gone. Restore it from a backup, or read \
+                     it again from the registry: `assay namespace join {} --fingerprint {}`",
+                    pin.namespace, pin.identity
+                ),
+            ));
+        }
         let body = self.pending()?.ok_or_else(|| {
             folder_error(
                 self.at(REQUEST),
@@ -486,6 +497,14 @@ impl AuthorityFolder {
         file.lock()
             .map_err(|e| folder_error(self.at(TURN), e.to_string()))?;
         Ok(file)
+    }
+
+    pub(super) fn has_state(&self) -> Result<bool, PublishError> {
+        Ok(self.folder.kind(STATE)?.is_some())
+    }
+
+    pub(super) fn remove_state(&self) -> Result<(), PublishError> {
+        Ok(self.folder.remove_file(STATE)?)
     }
 
     pub(super) fn save_state(&self, state: &DeviceState) -> Result<(), PublishError> {

@@ -56,7 +56,8 @@ impl Export {
     /// Opens an export and verifies its metadata and manifests as a device would. Blobs are judged when they are uploaded.
     ///
     /// # Errors
-    /// There is none in the folder, it is another namespace's, a file is missing, or a device would refuse it.
+    /// There is none in the folder, it is another namespace's, or [`PublishError::DamagedExport`]: a file is missing, or a device would
+    /// refuse it.
     pub fn open(path: &Path, identity: Sha256Digest, now: Timestamp) -> Result<Self, PublishError> {
         let folder = Folder::open(path)?;
         let record = read_record(&folder)?.ok_or_else(|| {
@@ -70,13 +71,27 @@ impl Export {
         }
         let files = FolderTransport::new(folder.clone());
         // Whoever checks verifies every byte against what is signed; the record only says where to look.
-        let whole = whole::read(&files, &record.namespace, identity, now, true, &mut |_, _| Ok(()))?;
+        let whole = whole::read(&files, &record.namespace, identity, now, true, &mut |_, _| Ok(()));
+        let whole = whole.map_err(|e| damaged(&folder, e))?;
         Ok(Self {
             folder,
             files,
             record,
             whole,
         })
+    }
+
+    /// The version of every file that an authority signs.
+    pub(super) fn versions(&self) -> Result<BTreeMap<String, u64>, PublishError> {
+        let top = Targets::read(&self.whole.targets.1)?.version()?;
+        let mut versions = BTreeMap::from([
+            ("root".to_owned(), self.whole.roots.len() as u64),
+            ("targets".to_owned(), top),
+        ]);
+        for (role, (_, bytes)) in &self.whole.roles {
+            versions.insert(role.clone(), Targets::read(bytes)?.version()?);
+        }
+        Ok(versions)
     }
 
     /// What the export says of itself.
@@ -141,17 +156,18 @@ impl Export {
         }
         let mut uploads = Vec::new();
         for (path, sha256, size) in &files {
-            let found = self.folder.read_at_path(path)?;
+            let found = self.folder.read_at_path(path);
+            let found = found.map_err(|e| damaged(&self.folder, e.into()))?;
             let length = found.and_then(|file| file.metadata().ok()).map(|m| m.len());
             if length != Some(*size) {
-                return Err(PublishError::Damaged {
-                    what: self.folder.path().join(path.as_str()).display().to_string(),
-                    expected: format!("{size} bytes"),
-                    found: match (length, self.record.metadata_only) {
-                        (Some(length), _) => length.to_string(),
-                        (None, true) => "none: the export has metadata only".to_owned(),
-                        (None, false) => "none".to_owned(),
-                    },
+                let found = match (length, self.record.metadata_only) {
+                    (Some(length), _) => length.to_string(),
+                    (None, true) => "none: the export has metadata only".to_owned(),
+                    (None, false) => "none".to_owned(),
+                };
+                return Err(PublishError::DamagedExport {
+                    path: self.folder.path().to_owned(),
+                    reason: format!("{path}: expected {size} bytes, found {found}"),
                 });
             }
             uploads.push(Upload {
@@ -161,7 +177,12 @@ impl Export {
             });
         }
         progress(Progress::Uploading(uploads.iter().map(|u| u.size).sum()));
-        upload_all(registry, &self.folder, &uploads, progress)
+        match upload_all(registry, &self.folder, &uploads, progress) {
+            Err(e @ (PublishError::BytesChanged { .. } | PublishError::File(_))) => {
+                Err(damaged(&self.folder, e))
+            }
+            done => done,
+        }
     }
 
     /// The export as what stands, and `registry` as where the namespace is made on top of it: a [`Publisher`] on this proposes,
@@ -222,6 +243,26 @@ impl Export {
             roles,
             visibility,
         })
+    }
+}
+
+/// Whoever damaged an export, it was neither its registry nor the connection.
+fn damaged(folder: &Folder, error: PublishError) -> PublishError {
+    let reason = match error {
+        PublishError::Missing { what } => format!("{what} is missing"),
+        PublishError::Transport(TransportError::Unreachable { reason, .. }) => reason,
+        PublishError::Damaged {
+            what,
+            expected,
+            found,
+        } => format!("{what}: expected {expected}, found {found}"),
+        PublishError::Untrusted(error) => error.to_string(),
+        PublishError::BytesChanged { what } => format!("{what}: other bytes than the releases name"),
+        error => error.to_string(),
+    };
+    PublishError::DamagedExport {
+        path: folder.path().to_owned(),
+        reason,
     }
 }
 

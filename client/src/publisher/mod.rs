@@ -16,6 +16,7 @@ mod journal;
 mod lines;
 mod namespace;
 mod namespace_log;
+mod newest;
 mod plan;
 mod proposal;
 mod refresh;
@@ -52,6 +53,7 @@ pub(crate) use journal::body as signed_body;
 pub use journal::{JournalEntry, read_journal};
 pub use namespace::NamespaceTerms;
 pub use namespace_log::{LogChange, NamedLog};
+pub use newest::Unpublished;
 pub use plan::Planned;
 pub use proposal::{Outcome, Proposal, Review};
 pub use release::{ProposedRelease, PublishedRelease, ReleaseTerms};
@@ -371,6 +373,46 @@ pub enum PublishError {
         /// What is there.
         found: String,
     },
+    /// An export that is not whole, or that somebody changed.
+    #[error("the export in {} is damaged: {reason}. Export again", path.display())]
+    DamagedExport {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An export that the device's own check refuses by what this folder trusted last.
+    #[error(
+        "the export is refused by what this folder trusted last, so nothing was signed on top of it: {0}. Export again, from the \
+         registry that has the newest state"
+    )]
+    StaleExport(#[source] TrustError),
+    /// An export that is older than what the folder signed.
+    #[error(
+        "this folder signed {role} version {signed}, the export has {}: what came later, be it a revocation, would be lost. Export \
+         again from the registry that has it; or give --accept-older if it was never published, or is given up", version(*found)
+    )]
+    OlderExport {
+        /// The role.
+        role: String,
+        /// The version that the journal has.
+        signed: u64,
+        /// The export's, 0 for none.
+        found: u64,
+    },
+    /// A registry that has less than what this folder signed on top of.
+    #[error(
+        "this folder signed {role} version {signed}, on top of {}; the registry has {}: it withholds what stood, or was set back. \
+         Restore state.json from a backup, or ask another registry that has the namespace", signed - 1, version(*found)
+    )]
+    OlderRegistry {
+        /// The role.
+        role: String,
+        /// The version that the journal has.
+        signed: u64,
+        /// The registry's, 0 for none.
+        found: u64,
+    },
     /// The registry has the namespace with other roots.
     #[error(
         "namespace {namespace} is on the registry already, with another root version {version} than the export's. One of the two \
@@ -397,6 +439,13 @@ pub fn versions(published: &Published) -> String {
     let roles = published.roles.iter();
     let roles = roles.map(|(role, state)| format!("{role} {}", state.version));
     roles.collect::<Vec<_>>().join(", ")
+}
+
+fn version(found: u64) -> String {
+    match found {
+        0 => "none".to_owned(),
+        version => version.to_string(),
+    }
 }
 
 /// This software's own mistakes and damaged JSON both end here, with the file's name.

@@ -240,6 +240,9 @@ impl Publisher {
                 {
                     at = expires - SignedDuration::from_secs(1);
                 }
+                Err(PublishError::Untrusted(error)) if self.offline => {
+                    return Err(PublishError::StaleExport(error));
+                }
                 done => return done,
             }
         }

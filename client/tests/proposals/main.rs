@@ -348,6 +348,38 @@ fn signatures_that_are_not_right_count_for_nothing() {
 }
 
 #[test]
+fn inline_bytes_that_are_not_the_documents_are_not_signed() {
+    let two = Two::new();
+    let first = two.publisher("authority");
+    let change = LogChange {
+        log: NamedLog::Key(Box::new(verifier_key("log.example", VerifierKey::log))),
+        witnesses: None,
+        threshold: None,
+    };
+    let mut file = serde_json::to_value(first.propose_log(&change, now()).unwrap()).unwrap();
+    let text = &mut file["publication"]["roles"]["targets"]["metadata"];
+    let honest: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+    // Length and digest stay: only devices would see what stands in the entry.
+    for (path, other) in [
+        ("trust/signers.json", r#"{"signers":[],"v":1}"#),
+        ("trust/log.json", "garbage"),
+    ] {
+        let mut doctored = honest.clone();
+        doctored["signed"]["targets"][path]["custom"]["x-assay"]["inline"] = json!(other);
+        file["publication"]["roles"]["targets"]["metadata"] = doctored.to_string().into();
+        let proposal: Proposal = serde_json::from_value(file.clone()).unwrap();
+        let refused = first.review(proposal, None, now());
+        let Err(PublishError::Metadata(error)) = &refused else {
+            panic!("{path}: {refused:?}");
+        };
+        assert!(
+            error.to_string().contains(&format!("inline bytes of {path}")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn another_answer_to_a_signature_than_its_proposal_is_refused() {
     let two = Two::new();
     let (_, id) = two.propose("1.0.0", b"weights", false);

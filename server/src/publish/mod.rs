@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`create`], [`first`], [`import`] | a namespace's beginning, new or with all that it was on another registry |
 //! | [`candidate`] | releases that nothing lists yet |
-//! | [`commit`], [`decide`], [`proposed`], [`judge`], [`trust`] | publications |
+//! | [`commit`], [`decide`], [`proposed`], [`standing`], [`judge`], [`trust`] | publications |
 //! | [`collect`] | proposals: publications that wait for signatures |
 //! | [`online`], [`resign`] | snapshot, timestamp and their keys |
 
@@ -25,7 +25,7 @@ pub mod judge;
 pub mod online;
 pub mod proposed;
 pub mod resign;
-mod standing;
+pub mod standing;
 pub mod trust;
 
 use actix_web::Route;
