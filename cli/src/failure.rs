@@ -244,6 +244,7 @@ impl From<PublishError> for Failure {
                 (Exit::Denied, "not-delegated")
             }
             PublishError::SigstoreRoot(_) => (Exit::Failed, "sigstore-root"),
+            PublishError::Document(_) => (Exit::Refused, "bad-document"),
             PublishError::LogPolicy(_) => (Exit::Usage, "bad-log"),
             PublishError::NoSigstoreRoot { .. } => (Exit::Usage, "sigstore-root"),
             PublishError::Roots { .. } => (Exit::Usage, "signer-roots"),

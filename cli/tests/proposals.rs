@@ -141,7 +141,11 @@ fn two_of_three_root_holders_sign_on_the_registry() {
         &["proposals", "show", "acme", &id[..8]],
     ] {
         let late = with(&world, &third, again).exits(DONE);
-        assert_eq!(late.out.trim(), "published already: root 3", "{late:?}");
+        assert_eq!(
+            late.out.trim(),
+            "published already: root 3, targets 2",
+            "{late:?}"
+        );
     }
     world
         .run(["publish", &world.model("model", 1), "acme/minilm@1.0.0"])

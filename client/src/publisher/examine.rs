@@ -13,7 +13,7 @@ use assay_schema::tuf::ModelRole;
 use assay_schema::{ChunkIndex, ReleaseManifest, ReleaseOrder, Sha256Digest, VersionName, canonical, chunk};
 use assay_verifier::provenance::attestation::About;
 use assay_verifier::provenance::oms::MODEL_SIGNATURES;
-use assay_verifier::{judge_signature, judge_statement};
+use assay_verifier::{documents, judge_signature, judge_statement};
 use jiff::Timestamp;
 
 use super::authority::NamespaceRecord;
@@ -69,7 +69,9 @@ impl Publisher {
                 }
             }
         }
-        let mut lines = self.log_changes(record, &Targets::read(&base.targets)?, &top)?;
+        let old = Targets::read(&base.targets)?;
+        let mut lines = self.log_changes(record, &old, &top)?;
+        self.judge_documents(record, &old, &top)?;
         let permitted = match releases.is_empty() {
             true => None,
             false => self.permitted(record, &top)?,
@@ -158,6 +160,24 @@ impl Publisher {
             signers,
             sigstore_root: self.document(record, top, signers::SIGSTORE_ROOT_TARGET)?,
         }))
+    }
+
+    /// Every document under `trust/` that targets metadata changes is one that devices can read.
+    pub(super) fn judge_documents(
+        &self,
+        record: &NamespaceRecord,
+        old: &Targets,
+        new: &Targets,
+    ) -> Result<(), PublishError> {
+        let before = old.targets()?;
+        for (path, target) in new.targets()? {
+            if !documents::is_known(&path) || before.get(&path) == Some(&target) {
+                continue;
+            }
+            let bytes = self.document(record, new, &path)?.unwrap_or_default();
+            documents::judge(&path, target.length, target.sha256, &bytes)?;
+        }
+        Ok(())
     }
 
     /// The bytes of a document under `trust/`, as targets metadata lists it; `None` if it does not.

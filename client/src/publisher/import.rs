@@ -73,6 +73,12 @@ impl Export {
         // Whoever checks verifies every byte against what is signed; the record only says where to look.
         let whole = whole::read(&files, &record.namespace, identity, now, true, &mut |_, _| Ok(()));
         let whole = whole.map_err(|e| damaged(&folder, e))?;
+        // Roots are followed as far as they go (TUF 5.3.3): the record tells the last one from one that is gone.
+        let roots = whole.roots.len() as u64;
+        if roots < record.root {
+            let what = format!("{}.root.json", roots + 1);
+            return Err(damaged(&folder, PublishError::Missing { what }));
+        }
         Ok(Self {
             folder,
             files,

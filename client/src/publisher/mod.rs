@@ -41,6 +41,7 @@ use assay_log::policy::PolicyError;
 use assay_schema::api::Published;
 use assay_schema::{NamespaceName, ReleaseOrder, Sha256Digest, VersionName};
 use assay_trust::TrustError;
+use assay_verifier::documents::BadDocument;
 use assay_verifier::provenance::sigstore::SigstoreError;
 
 pub use attest::{SignedStatement, Statement};
@@ -198,6 +199,9 @@ pub enum PublishError {
     /// A log or witnesses that no device could use.
     #[error("trust/log.json: {0}")]
     LogPolicy(#[from] PolicyError),
+    /// A document under `trust/` that no device could read.
+    #[error("nothing was signed: {0}")]
+    Document(#[from] BadDocument),
     /// The Sigstore trusted root that signers are to be judged by.
     #[error("the Sigstore trusted root: {0}")]
     SigstoreRoot(#[from] SigstoreError),

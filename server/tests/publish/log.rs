@@ -517,7 +517,5 @@ async fn refuses_to_publish_under_a_log_that_devices_could_not_read() {
     ];
     let refused = registry.publish("acme", &publication(&files)).await;
     let problem = refused.expect(422).problem("metadata-refused");
-    let verdict = problem.verdict.unwrap();
-    let (stage, refusal) = verdict.refusal().unwrap();
-    assert_eq!((stage, refusal.subject.as_str()), (Stage::Log, TARGET));
+    assert!(problem.detail.contains(TARGET), "{}", problem.detail);
 }
