@@ -271,6 +271,8 @@ impl From<PublishError> for Failure {
             PublishError::PublishedAlready(_) => (Exit::Conflict, "published-already"),
             PublishError::Superseded { .. } => (Exit::Conflict, "superseded"),
             PublishError::ProposalId { .. } => (Exit::Usage, "bad-proposal-id"),
+            PublishError::StopsDevices { .. } => (Exit::Refused, "stops-devices"),
+            PublishError::Doubtful { .. } => (Exit::Refused, "doubtful-restriction"),
             PublishError::NoProposal { .. } => (Exit::NotFound, "no-proposal"),
             PublishError::Crowded(_) => (Exit::Conflict, "stale-parent"),
             PublishError::NoNamespace(_) => (Exit::NotFound, "no-namespace"),
