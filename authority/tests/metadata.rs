@@ -229,43 +229,78 @@ fn a_rotation_is_signed_by_old_and_new_keys_and_forgets_the_old() {
 }
 
 #[test]
-fn unknown_fields_survive_reading_editing_and_signing() {
+fn the_next_version_has_nothing_that_nobody_could_be_shown() {
     let keys = Keys::new();
-    let mut root_value = root(&keys).signed_value();
+    let honest = root(&keys).signed_value();
+    let mut root_value = honest.clone();
     let id = keys.root[0].key_id().unwrap();
     root_value["x-other"] = json!({"a": [1, "two"]});
-    root_value["roles"]["root"]["x-note"] = "kept".into();
+    root_value["roles"]["root"]["x-note"] = "unknown".into();
     root_value["roles"]["x-mirrors"] = json!({"keyids": [], "threshold": 1});
     root_value["keys"][&id]["x-tuf-on-ci-keyowner"] = "@someone".into();
     let bytes = sign_value("root", &root_value, &[&keys.root[0]]).unwrap();
     let mut read = Root::read(&bytes).unwrap();
+    assert_eq!(read.signed_value(), root_value);
+    let unknown: Vec<_> = read.unknown().unwrap().into_iter().map(|u| u.at).collect();
+    let expected = [
+        &format!("/keys/{id}/x-tuf-on-ci-keyowner"),
+        "/roles/root/x-note",
+        "/roles/x-mirrors",
+        "/x-other",
+    ];
+    assert_eq!(unknown, expected);
     read.advance(default_expiry("root", now()).unwrap()).unwrap();
-    read.set_role(TopRole::Root, &keys.root_keys()).unwrap();
-    let signed = value(&read.sign(&[&keys.root[0]], None).unwrap().bytes);
-    let mut expected = root_value;
+    let mut expected = honest;
     expected["version"] = 2.into();
-    assert_eq!(signed["signed"], expected);
+    assert_eq!(read.signed_value(), expected);
 
-    let mut targets = Targets::top_level(digest(1), default_expiry("targets", now()).unwrap()).unwrap();
-    targets
-        .set_target("trust/signers.json", &Target::of(b"{}"))
-        .unwrap();
-    let mut targets_value = targets.signed_value();
-    targets_value["x-other"] = true.into();
-    targets_value["delegations"] = json!({"keys": {}, "roles": [], "x-kept": 1});
-    targets_value["targets"]["trust/signers.json"]["custom"] = json!({"theirs": 5});
-    let bytes = sign_value("targets", &targets_value, &[&keys.targets[0]]).unwrap();
-    let mut read = Targets::read(&bytes).unwrap();
-    read.set_target("trust/signers.json", &Target::of(b"[]")).unwrap();
+    let mut honest = Targets::top_level(digest(1), default_expiry("targets", now()).unwrap()).unwrap();
+    honest.set_target("trust/a/b", &Target::of(b"{}")).unwrap();
     let delegation = Delegation {
         keys: one(&key()),
         terms: DelegationTerms { max_epoch: 1 },
     };
-    read.delegate(&role(), &delegation, &root(&keys)).unwrap();
-    let edited = read.signed_value();
-    assert_eq!(edited["x-other"], true);
-    assert_eq!(edited["delegations"]["x-kept"], 1);
-    assert_eq!(edited["targets"]["trust/signers.json"]["custom"]["theirs"], 5);
+    honest.delegate(&role(), &delegation, &root(&keys)).unwrap();
+    honest.delegate_status(&one(&key()), &root(&keys)).unwrap();
+    assert!(honest.unknown().unwrap().is_empty());
+    let honest = honest.signed_value();
+    let mut value = honest.clone();
+    value["x-other"] = true.into();
+    value["x-assay"]["other"] = 1.into();
+    value["delegations"]["succinct_roles"] = json!({});
+    value["delegations"]["roles"][0]["path_hash_prefixes"] = json!([""]);
+    value["delegations"]["roles"][0]["x-assay"]["more"] = 2.into();
+    value["delegations"]["roles"][1]["terminating"] = false.into();
+    value["targets"]["trust/a/b"]["custom"] = json!({"theirs": 5});
+    value["targets"]["trust/a/b"]["hashes"]["sha512"] = "00".into();
+    let bytes = sign_value("targets", &value, &[&keys.targets[0]]).unwrap();
+    let mut read = Targets::read(&bytes).unwrap();
+    let unknown = read.unknown().unwrap();
+    assert_eq!(unknown.len(), 8, "{unknown:?}");
+    assert!(
+        unknown
+            .iter()
+            .any(|u| u.at == "/targets/trust~1a~1b/hashes/sha512")
+    );
+    read.advance(default_expiry("targets", now()).unwrap()).unwrap();
+    let mut expected = honest.clone();
+    expected["version"] = 2.into();
+    assert_eq!(read.signed_value(), expected);
+
+    // A file of which nobody could say what it means has no next version.
+    let twice = honest["delegations"]["roles"][0].clone();
+    let mut two = honest.clone();
+    two["delegations"]["roles"].as_array_mut().unwrap().push(twice);
+    let mut other_key = honest;
+    let ids = other_key["delegations"]["keys"].as_object_mut().unwrap();
+    let stranger = json!(key().tuf_key().unwrap());
+    ids.values_mut().for_each(|key| *key = stranger.clone());
+    for bad in [two, other_key] {
+        let bytes = sign_value("targets", &bad, &[&keys.targets[0]]).unwrap();
+        let mut read = Targets::read(&bytes).unwrap();
+        assert!(read.unknown().is_err());
+        assert!(read.advance(now()).is_err());
+    }
 }
 
 #[test]

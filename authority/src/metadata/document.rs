@@ -190,14 +190,6 @@ macro_rules! common {
                 self.document.expires()
             }
 
-            /// The next version, with a new expiry.
-            ///
-            /// # Errors
-            /// [`MetadataError::LastVersion`] or [`MetadataError::Expiry`].
-            pub fn advance(&mut self, expires: Timestamp) -> Result<(), MetadataError> {
-                self.document.advance(expires)
-            }
-
             /// The `signed` object as it stands.
             pub fn signed_value(&self) -> serde_json::Value {
                 serde_json::Value::Object(self.document.signed.clone())
@@ -206,3 +198,46 @@ macro_rules! common {
     };
 }
 pub(super) use common;
+
+/// The next version of a role that a registry signs.
+macro_rules! advance {
+    ($name:ident) => {
+        impl $name {
+            /// The next version, with a new expiry.
+            ///
+            /// # Errors
+            /// [`MetadataError::LastVersion`] or [`MetadataError::Expiry`].
+            pub fn advance(&mut self, expires: Timestamp) -> Result<(), MetadataError> {
+                self.document.advance(expires)
+            }
+        }
+    };
+}
+pub(super) use advance;
+
+/// The next version of a role that an authority signs.
+macro_rules! advance_known {
+    ($name:ident) => {
+        impl $name {
+            /// The next version, with a new expiry and without what this software does not know.
+            ///
+            /// # Errors
+            /// [`MetadataError::LastVersion`] or [`MetadataError::Expiry`]; or a part of the file cannot be read.
+            pub fn advance(&mut self, expires: Timestamp) -> Result<(), MetadataError> {
+                let mut next = self.known()?;
+                next.document.advance(expires)?;
+                *self = next;
+                Ok(())
+            }
+
+            pub(super) fn document(&self) -> &Document {
+                &self.document
+            }
+
+            pub(super) fn of(document: Document) -> Self {
+                Self { document }
+            }
+        }
+    };
+}
+pub(super) use advance_known;

@@ -129,8 +129,7 @@ pub(super) fn write(
             role: role.to_owned(),
             source: e.into(),
         })?;
-        // A key that is there keeps the fields that this software does not know.
-        keys.entry(id.clone()).or_insert(value);
+        keys.insert(id.clone(), value);
         ids.push(id);
     }
     ids.sort_unstable();

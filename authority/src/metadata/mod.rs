@@ -1,13 +1,14 @@
 //! TUF metadata as an authority and a registry write it: made or read back, edited, signed.
 //!
-//! Every type keeps the fields of the file that it was read from, also those that this software does not know (TUF 1.0.31,
-//! 4.1), so that a newer tool's file survives an older tool's edit. The signature covers the canonical (OLPC) form of
-//! `signed`; the file is ordinary JSON with sorted keys.
+//! Every type keeps the fields of the file that it was read from; the next version of a root or targets file has those only that
+//! this software knows ([`Targets::known`]), for nobody can be shown what the others mean. The signature covers the canonical
+//! (OLPC) form of `signed`; the file is ordinary JSON with sorted keys.
 
 mod document;
 mod error;
 mod expiry;
 mod keys;
+mod known;
 mod online;
 mod root;
 mod signed;
@@ -18,6 +19,7 @@ pub use expiry::{
     MODEL_ROLE_DAYS, ROOT_DAYS, SNAPSHOT_DAYS, STATUS_DAYS, TARGETS_DAYS, TIMESTAMP_DAYS, default_expiry,
 };
 pub use keys::RoleKeys;
+pub use known::Unknown;
 pub use online::{FileMeta, Snapshot, TimestampRole};
 pub use root::Root;
 pub use signed::{Signed, add_signature, sign_value};

@@ -8,7 +8,7 @@ use assay_schema::tuf::{Binding, FIELD};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::document::{Document, common};
+use super::document::{Document, advance, common};
 use super::error::{MetadataError, field};
 use super::signed::Signed;
 use crate::key::SigningKey;
@@ -70,6 +70,7 @@ pub struct Snapshot {
 }
 
 common!(Snapshot);
+advance!(Snapshot);
 
 /// Timestamp metadata: the current snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +79,7 @@ pub struct TimestampRole {
 }
 
 common!(TimestampRole);
+advance!(TimestampRole);
 
 impl Snapshot {
     /// A snapshot of these files, by name (`targets.json`, `model.minilm.0.json`).

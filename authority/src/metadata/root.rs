@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::TopRole;
-use super::document::{Document, common};
+use super::document::{Document, advance_known, common};
 use super::error::{MetadataError, field};
 use super::keys::{self, RoleKeys};
 use super::signed::Signed;
@@ -21,6 +21,7 @@ pub struct Root {
 }
 
 common!(Root);
+advance_known!(Root);
 
 impl Root {
     /// Version 1, with consistent snapshots.

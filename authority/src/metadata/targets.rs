@@ -10,7 +10,7 @@ use assay_schema::tuf::{Binding, DelegationTerms, FIELD, ModelRole, TargetNote};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::document::{Document, common};
+use super::document::{Document, advance_known, common};
 use super::error::{MetadataError, field};
 use super::keys::{self, RoleKeys};
 use super::root::Root;
@@ -28,6 +28,7 @@ pub struct Targets {
 }
 
 common!(Targets);
+advance_known!(Targets);
 
 /// A target: what a path must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,7 +246,7 @@ impl Targets {
     }
 
     /// Adds or replaces a target. A release that is listed never changes: the same content again is accepted, other content
-    /// is not. Other fields of an entry that is replaced stay.
+    /// is not. Nothing of an entry that is replaced stays.
     ///
     /// # Errors
     /// [`MetadataError::NotItsPath`], [`MetadataError::ReleaseChanged`], or [`MetadataError::Field`] for inline bytes that are
@@ -265,38 +266,24 @@ impl Targets {
                 found: describe(target),
             });
         }
-        let role = self.role().to_owned();
-        let note = serde_json::to_value(&target.note).map_err(|e| MetadataError::Json {
-            role,
-            source: e.into(),
-        })?;
-        let entry = self
-            .document
+        let entry = target_entry(self.role(), target)?;
+        self.document
             .object_mut("targets")?
-            .entry(path)
-            .or_insert_with(|| json!({}));
-        if !entry.is_object() {
-            *entry = json!({});
-        }
-        if let Some(entry) = entry.as_object_mut() {
-            entry.insert("length".to_owned(), target.length.into());
-            // Hashes by other algorithms are those of the old content.
-            entry.insert("hashes".to_owned(), json!({"sha256": target.sha256}));
-            let custom = entry.entry("custom").or_insert_with(|| json!({}));
-            match custom.as_object_mut() {
-                Some(custom) if target.note == TargetNote::default() => drop(custom.remove(FIELD)),
-                Some(custom) => drop(custom.insert(FIELD.to_owned(), note)),
-                None => *custom = json!({FIELD: note}),
-            }
-            if entry
-                .get("custom")
-                .and_then(Value::as_object)
-                .is_some_and(Map::is_empty)
-            {
-                entry.remove("custom");
-            }
-        }
+            .insert(path.to_owned(), entry);
         Ok(())
+    }
+
+    /// Inline bytes are those of their entry.
+    pub(super) fn check_inline(&self, path: &str, target: &Target) -> Result<(), MetadataError> {
+        match &target.note.inline {
+            Some(inline)
+                if inline.len() as u64 != target.length || sha256(inline.as_bytes()) != target.sha256 =>
+            {
+                let what = format!("inline bytes of {path}");
+                Err(field(self.role(), what, target.sha256, sha256(inline.as_bytes())))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_path(&self, path: &str) -> Result<(), MetadataError> {
@@ -457,25 +444,20 @@ impl Targets {
                 });
             }
         }
-        let mut delegations = match self.document.signed.get("delegations") {
+        let delegations = self.document.signed.get("delegations");
+        let mut all_keys = match delegations.and_then(|d| d.get("keys")) {
             Some(Value::Object(found)) => found.clone(),
             _ => Map::new(),
         };
-        let mut all_keys = match delegations.remove("keys") {
-            Some(Value::Object(found)) => found,
-            _ => Map::new(),
-        };
-        let mut roles = match delegations.remove("roles") {
-            Some(Value::Array(found)) => found,
+        let mut roles = match delegations.and_then(|d| d.get("roles")) {
+            Some(Value::Array(found)) => found.clone(),
             _ => Vec::new(),
         };
         let at = roles
             .iter()
             .position(|entry| entry.get("name").and_then(Value::as_str) == Some(&name));
-        let mut entry = match at.map(|at| roles.remove(at)) {
-            Some(Value::Object(found)) => found,
-            _ => Map::new(),
-        };
+        at.map(|at| roles.remove(at));
+        let mut entry = Map::new();
         keys::write(&mut entry, &mut all_keys, &name, role_keys)?;
         entry.insert("name".to_owned(), name.into());
         entry.insert("paths".to_owned(), json!([pattern]));
@@ -486,9 +468,8 @@ impl Targets {
         // The patterns are disjoint, so a role's place decides nothing; a role that was there keeps it all the same.
         roles.insert(at.unwrap_or(roles.len()), Value::Object(entry));
         keys::drop_unused(&mut all_keys, roles.iter());
-        delegations.insert("keys".to_owned(), Value::Object(all_keys));
-        delegations.insert("roles".to_owned(), Value::Array(roles));
-        self.document.put("delegations", &delegations)
+        self.document
+            .put("delegations", &json!({"keys": all_keys, "roles": roles}))
     }
 
     /// Signs. `listed` are the role's keys where they are known: root's for the top-level role, the delegation's for a model
@@ -502,6 +483,21 @@ impl Targets {
         }
         self.document.sign(keys)
     }
+}
+
+/// A target's entry as this software writes it.
+pub(super) fn target_entry(role: &str, target: &Target) -> Result<Value, MetadataError> {
+    let mut entry = json!({"length": target.length, "hashes": {"sha256": target.sha256}});
+    if target.note != TargetNote::default()
+        && let Some(entry) = entry.as_object_mut()
+    {
+        let note = serde_json::to_value(&target.note).map_err(|e| MetadataError::Json {
+            role: role.to_owned(),
+            source: e.into(),
+        })?;
+        entry.insert("custom".to_owned(), json!({FIELD: note}));
+    }
+    Ok(entry)
 }
 
 fn describe(target: &Target) -> String {

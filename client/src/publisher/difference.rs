@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_authority::metadata::{RoleKeys, Root, Target, Targets, TopRole};
+use assay_authority::metadata::{RoleKeys, Root, Target, Targets, TopRole, Unknown};
 use assay_authority::public::key_id;
 use assay_schema::status::{self, Status};
-use assay_schema::tuf::ModelRole;
+use assay_schema::tuf::{ModelRole, SPEC_VERSION};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::PublishError;
 use super::proposal::mismatch;
@@ -15,16 +15,13 @@ use super::proposal::mismatch;
 /// What differs between two roots.
 pub(super) fn root(old: &Root, new: &Root) -> Result<Vec<String>, PublishError> {
     let mut lines = vec![format!("root: version {} -> {}", old.version()?, new.version()?)];
+    only_known("root", &new.unknown()?)?;
+    same_form("root", Some(&old.signed_value()), &new.signed_value())?;
     for role in TopRole::ALL {
         lines.extend(keys(role.as_str(), &old.role(role)?, &new.role(role)?)?);
     }
     lines.extend(expiry("root", Some(old.expires()?), new.expires()?));
-    rest(
-        "root",
-        &old.signed_value(),
-        &new.signed_value(),
-        &["keys", "roles"],
-    )?;
+    lines.extend(dropped("root", &old.unknown()?));
     Ok(lines)
 }
 
@@ -35,13 +32,16 @@ pub(super) fn targets(old: &Targets, new: &Targets) -> Result<Vec<String>, Publi
         old.version()?,
         new.version()?
     )];
+    only_known("targets", &new.unknown()?)?;
+    same_form("targets", Some(&old.signed_value()), &new.signed_value())?;
     let (before, after) = (delegations(old), delegations(new));
+    same_order(&before, &after)?;
+    let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        (before.into_iter().collect(), after.into_iter().collect());
     for (name, entry) in &after {
         match ModelRole::parse(name) {
-            Some(role) => {
-                well_formed(&role, entry)?;
-                lines.extend(delegation(&role, old, new)?);
-            }
+            Some(role) => lines.extend(delegation(&role, old, new)?),
+            None if name == status::ROLE => lines.extend(status_keys(old, new)?),
             // What this software does not know, a person must see as it is.
             None if before.get(name) != Some(entry) => {
                 lines.push(format!("delegation {name}: becomes {entry}"));
@@ -53,12 +53,7 @@ pub(super) fn targets(old: &Targets, new: &Targets) -> Result<Vec<String>, Publi
     lines.extend(gone.map(|name| format!("delegation {name}: removed")));
     lines.extend(listed("targets", &old.targets()?, &new.targets()?));
     lines.extend(expiry("targets", Some(old.expires()?), new.expires()?));
-    rest(
-        "targets",
-        &old.signed_value(),
-        &new.signed_value(),
-        &["delegations", "targets"],
-    )?;
+    lines.extend(dropped("targets", &old.unknown()?));
     Ok(lines)
 }
 
@@ -81,9 +76,7 @@ pub(super) fn model(name: &str, old: Option<&Targets>, new: &Targets) -> Result<
         old.map(Targets::expires).transpose()?,
         new.expires()?,
     ));
-    if let Some(old) = old {
-        rest(name, &old.signed_value(), &new.signed_value(), &["targets"])?;
-    }
+    lines.extend(form(name, old, new)?);
     Ok(lines)
 }
 
@@ -124,9 +117,7 @@ pub(super) fn status(old: Option<&Targets>, new: &Targets) -> Result<Vec<String>
         old.map(Targets::expires).transpose()?,
         new.expires()?,
     ));
-    if let Some(old) = old {
-        rest("status", &old.signed_value(), &new.signed_value(), &["targets"])?;
-    }
+    lines.extend(form(status::ROLE, old, new)?);
     Ok(lines)
 }
 
@@ -172,7 +163,19 @@ fn delegation(role: &ModelRole, old: &Targets, new: &Targets) -> Result<Vec<Stri
     Ok(lines)
 }
 
-fn delegations(targets: &Targets) -> BTreeMap<String, Value> {
+fn status_keys(old: &Targets, new: &Targets) -> Result<Vec<String>, PublishError> {
+    let none = RoleKeys {
+        keys: Vec::new(),
+        threshold: 0,
+    };
+    match new.status_keys()? {
+        Some(after) => keys(status::ROLE, &old.status_keys()?.unwrap_or(none), &after),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The delegations in their order: of several that fit a path, readers take the first.
+fn delegations(targets: &Targets) -> Vec<(String, Value)> {
     let value = targets.signed_value();
     let roles = value.pointer("/delegations/roles").and_then(Value::as_array);
     let named = roles.into_iter().flatten().map(|entry| {
@@ -184,21 +187,21 @@ fn delegations(targets: &Targets) -> BTreeMap<String, Value> {
     named.collect()
 }
 
-/// A model's role has its one path and ends the search there, whoever proposes it.
-fn well_formed(role: &ModelRole, entry: &Value) -> Result<(), PublishError> {
-    let expected = (json!([role.pattern()]), json!(true));
-    let found = (
-        entry.get("paths").cloned().unwrap_or_default(),
-        entry.get("terminating").cloned().unwrap_or_default(),
-    );
-    if found == expected {
-        return Ok(());
+/// Delegations that stand keep their places, and new ones come after them.
+fn same_order(old: &[(String, Value)], new: &[(String, Value)]) -> Result<(), PublishError> {
+    let names = |roles: &[(String, Value)]| roles.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let (before, found) = (names(old), names(new));
+    let stay = before.iter().filter(|name| found.contains(name));
+    let fresh = found.iter().filter(|name| !before.contains(name));
+    let expected: Vec<_> = stay.chain(fresh).cloned().collect();
+    match expected == found {
+        true => Ok(()),
+        false => Err(mismatch(
+            "order of the delegations",
+            expected.join(", "),
+            found.join(", "),
+        )),
     }
-    Err(mismatch(
-        format!("delegation {}", role.name()),
-        format!("paths {}, terminating {}", expected.0, expected.1),
-        format!("paths {}, terminating {}", found.0, found.1),
-    ))
 }
 
 fn listed(role: &str, old: &BTreeMap<String, Target>, new: &BTreeMap<String, Target>) -> Vec<String> {
@@ -227,16 +230,45 @@ fn expiry(role: &str, old: Option<Timestamp>, new: Timestamp) -> Option<String> 
     }
 }
 
-/// Nothing but what was shown may differ.
-fn rest(role: &str, old: &Value, new: &Value, seen: &[&str]) -> Result<(), PublishError> {
-    let others = |value: &Value| {
-        let mut fields = value.as_object().cloned().unwrap_or_default();
-        fields.retain(|name, _| name != "version" && name != "expires" && !seen.contains(&name.as_str()));
-        Value::Object(fields)
+/// What [`only_known`] and [`same_form`] demand of a delegated role's file; and what it drops of the one before it.
+fn form(role: &str, old: Option<&Targets>, new: &Targets) -> Result<Vec<String>, PublishError> {
+    only_known(role, &new.unknown()?)?;
+    let before = old.map(Targets::signed_value);
+    same_form(role, before.as_ref(), &new.signed_value())?;
+    let unknown = old.map(Targets::unknown).transpose()?.unwrap_or_default();
+    Ok(dropped(role, &unknown))
+}
+
+/// Nothing is signed that this software could not show: not a field, a digest or a delegation's terms that it does not know.
+fn only_known(role: &str, unknown: &[Unknown]) -> Result<(), PublishError> {
+    let Some(first) = unknown.first() else {
+        return Ok(());
     };
-    let (old, new) = (others(old), others(new));
-    match old == new {
+    let shown = |value: &Option<Value>| value.as_ref().map_or_else(|| "none".to_owned(), Value::to_string);
+    Err(mismatch(
+        format!("{role}, {}", first.at),
+        format!("{}, which is what this software knows there", shown(&first.known)),
+        shown(&first.found),
+    ))
+}
+
+/// What a file had that the next one has no more, because this software does not know it.
+fn dropped(role: &str, unknown: &[Unknown]) -> Vec<String> {
+    let lines = unknown
+        .iter()
+        .map(|place| format!("{role}: drops what this software does not know, {place}"));
+    lines.collect()
+}
+
+/// The version of the specification is the one before, or this software's, where there is none before.
+fn same_form(role: &str, old: Option<&Value>, new: &Value) -> Result<(), PublishError> {
+    let expected = match old {
+        Some(old) => old.get("spec_version").cloned().unwrap_or_default(),
+        None => SPEC_VERSION.into(),
+    };
+    let found = new.get("spec_version").cloned().unwrap_or_default();
+    match expected == found {
         true => Ok(()),
-        false => Err(mismatch(format!("other fields of {role}"), old, new)),
+        false => Err(mismatch(format!("spec_version of {role}"), expected, found)),
     }
 }

@@ -523,27 +523,122 @@ fn keys_thresholds_and_delegations_are_shown_as_they_would_become() {
     ] {
         assert!(shown.contains(&said), "{said}: {shown}");
     }
-    // What widens a delegation's paths, or adds to it what nobody knows, is refused.
-    let mut file = serde_json::to_value(&honest).unwrap();
-    let text = file["publication"]["roles"]["targets"]["metadata"]
-        .as_str()
-        .unwrap();
-    let honest: Value = serde_json::from_str(text).unwrap();
-    for (at, bad) in [
-        ("/signed/delegations/roles/0/paths", json!(["models/*"])),
-        ("/signed/delegations/roles/0/terminating", json!(false)),
-        ("/signed/spec_version", json!("1.9.9")),
-    ] {
-        let mut value = honest.clone();
-        *value.pointer_mut(at).unwrap() = bad;
-        file["publication"]["roles"]["targets"]["metadata"] = value.to_string().into();
-        let proposal: Proposal = serde_json::from_value(file.clone()).unwrap();
+    // What widens a delegation's paths, or adds anything that nobody was shown, is refused.
+    let bad = |at: &str, doctor: &dyn Fn(&mut Value)| {
+        let (mut file, mut value) = (serde_json::to_value(&honest).unwrap(), Value::Null);
+        let metadata = &mut file["publication"]["roles"]["targets"]["metadata"];
+        value.clone_from(&serde_json::from_str(metadata.as_str().unwrap()).unwrap());
+        doctor(&mut value["signed"]);
+        *metadata = value.to_string().into();
+        let proposal: Proposal = serde_json::from_value(file).unwrap();
         let refused = first.review(proposal, None, now());
-        assert!(
-            matches!(refused, Err(PublishError::Proposal { .. })),
-            "{at}: {refused:?}"
-        );
+        let PublishError::Proposal { what, .. } = refused.expect_err(at) else {
+            panic!("{at}: refused otherwise");
+        };
+        assert!(what.contains(at), "{at}: {what}");
+    };
+    let role = |s: &mut Value, name: &str, value: Value| s["delegations"]["roles"][0][name] = value;
+    bad("/delegations/roles/0/paths", &|s| {
+        role(s, "paths", json!(["models/*"]))
+    });
+    bad("terminating", &|s| role(s, "terminating", json!(false)));
+    bad("path_hash_prefixes", &|s| {
+        role(s, "path_hash_prefixes", json!([""]))
+    });
+    bad("roles/0/x-note", &|s| role(s, "x-note", json!("unseen")));
+    bad("x-assay/more", &|s| {
+        s["delegations"]["roles"][0]["x-assay"]["more"] = json!(1)
+    });
+    bad("/delegations/succinct_roles", &|s| {
+        s["delegations"]["succinct_roles"] = json!({"bit_length": 1});
+    });
+    bad("/delegations/keys/", &|s| {
+        let keys = s["delegations"]["keys"].as_object_mut().unwrap();
+        let unused = keys.values().next().unwrap().clone();
+        keys.insert("ab".repeat(32), unused);
+    });
+    bad("hashes/sha512", &|s| {
+        s["targets"]["trust/signers.json"]["hashes"]["sha512"] = json!("00".repeat(64));
+    });
+    bad("custom/note", &|s| {
+        s["targets"]["trust/signers.json"]["custom"]["note"] = json!("unseen");
+    });
+    bad("/x-other", &|s| s["x-other"] = json!(true));
+    bad("x-assay/issued", &|s| {
+        s["x-assay"]["issued"] = json!("2026-01-01T00:00:00Z")
+    });
+    bad("spec_version", &|s| s["spec_version"] = json!("1.9.9"));
+    bad("order of the delegations", &|s| {
+        s["delegations"]["roles"].as_array_mut().unwrap().reverse();
+    });
+}
+
+#[test]
+fn a_first_file_says_no_more_than_is_shown() {
+    let two = Two::new();
+    let (_, id) = two.propose("1.0.0", b"weights", false);
+    let second = two.publisher("second");
+    for (at, change) in [
+        ("/x-other", (|s| s["x-other"] = json!(true)) as fn(&mut Value)),
+        ("/delegations", |s| {
+            s["delegations"] = json!({"keys": {}, "roles": []})
+        }),
+        ("hashes/sha512", |s| {
+            s["targets"][PATH]["hashes"]["sha512"] = json!("00".repeat(64));
+        }),
+        ("spec_version", |s| s["spec_version"] = json!("1.0.0")),
+    ] {
+        let proposal = handed(&two, &id, |p| edit(p, ROLE, change));
+        let refused = second.review(proposal, None, now());
+        let Err(PublishError::Proposal { what, .. }) = &refused else {
+            panic!("{at}: {refused:?}");
+        };
+        assert!(what.contains(at), "{at}: {what}");
     }
+}
+
+#[test]
+fn what_this_software_does_not_know_goes_with_the_next_change_and_is_shown() {
+    let two = Two::new();
+    let keys = two.world.dir.path().join("authority").join("targets.pem");
+    let key = SigningKey::from_pem(&std::fs::read_to_string(keys).unwrap(), None).unwrap();
+    // Another tool of the authority's wrote the targets that stand.
+    let stands = two.world.registry.file("2.targets.json").unwrap();
+    let parent = Sha256Digest::new(Sha256::digest(&stands).into());
+    let mut value: Value = serde_json::from_slice(&stands).unwrap();
+    value["signed"]["version"] = json!(3);
+    value["signed"]["delegations"]["x-note"] = json!("theirs");
+    value["signed"]["delegations"]["roles"][0]["x-note"] = json!("theirs, too");
+    let metadata = assay_authority::metadata::sign_value("targets", &value["signed"], &[&key]).unwrap();
+    let publication = json!({"roles": {"targets": {
+        "metadata": String::from_utf8(metadata).unwrap(), "parent": parent,
+    }}});
+    let request = Request {
+        method: "POST",
+        path: "/v1/namespaces/acme/metadata".to_owned(),
+        body: Body::Json(serde_json::to_vec(&publication).unwrap()),
+        offset: None,
+    };
+    two.world.registry.send(request).unwrap();
+    let grant = Grant {
+        model: "other".parse().unwrap(),
+        blocks: vec![0],
+        keys: vec![public_key(&two.at("second").join("publisher.pem.pub")).unwrap()],
+        threshold: 1,
+        max_epoch: None,
+    };
+    let first = two.publisher("authority");
+    let review = first
+        .review(first.propose_grant(&grant, now()).unwrap(), None, now())
+        .unwrap();
+    let shown = review.changes().join("\n");
+    for at in ["/delegations/x-note", "/delegations/roles/0/x-note"] {
+        let said = format!("targets: drops what this software does not know, {at}: \"theirs");
+        assert!(shown.contains(&said), "{said}: {shown}");
+    }
+    assert!(matches!(first.collect(review, now()), Ok(Outcome::Published(_))));
+    let text = two.world.registry.file("4.targets.json").unwrap();
+    assert!(!String::from_utf8(text).unwrap().contains("theirs"));
 }
 
 /// A new verifier key: of a log, or of a witness.

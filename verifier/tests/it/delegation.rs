@@ -46,6 +46,26 @@ fn a_role_without_its_path_is_refused() {
 }
 
 #[test]
+fn a_delegation_that_readers_could_take_for_another_is_refused() {
+    // TUF 4.5: exactly one of paths and path_hash_prefixes. A reader that takes the latter gives the role every path.
+    for (paths, prefixes) in [
+        (true, Some(json!([""]))),
+        (false, Some(json!([""]))),
+        (false, None),
+    ] {
+        let mut sim = Simulator::new();
+        delegations(&mut sim, |roles| {
+            let role = roles[0].as_object_mut().unwrap();
+            if !paths {
+                role.remove("paths");
+            }
+            role.extend(prefixes.map(|value| ("path_hash_prefixes".to_owned(), value)));
+        });
+        everywhere(&sim, (Stage::Freshness, "malformed"));
+    }
+}
+
+#[test]
 fn a_delegation_that_is_not_terminating_is_refused() {
     let mut sim = Simulator::new();
     delegations(&mut sim, |roles| roles[0]["terminating"] = json!(false));

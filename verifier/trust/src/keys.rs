@@ -100,7 +100,8 @@ pub(crate) fn check_root(root: &Root) -> Result<(), TrustError> {
     Ok(())
 }
 
-/// Checks the keys of delegations: no two ids for one raw key, and none that serves a top-level role.
+/// Checks the keys of delegations: no two ids for one raw key, and none that serves a top-level role; and that each says by paths,
+/// and by nothing else, what its role may sign.
 ///
 /// One publisher's key may serve several model roles: `x-assay` keeps their files apart.
 pub(crate) fn check_delegations(
@@ -131,13 +132,30 @@ pub(crate) fn check_delegations(
                 found: "two".into(),
             });
         }
+        let malformed = |expected: String, found: String| TrustError::Malformed {
+            subject: format!("{delegator}, delegation {}", role.name),
+            expected,
+            found,
+        };
+        // TUF 4.5: exactly one of the two. Where both stand, readers differ in which counts.
+        let (paths, prefixes) = (&role.paths, &role.path_hash_prefixes);
+        if paths.is_none() || prefixes.is_some() {
+            let found = match (paths, prefixes) {
+                (Some(_), _) => "both",
+                (None, Some(_)) => "path_hash_prefixes",
+                (None, None) => "neither",
+            };
+            return Err(malformed(
+                "paths and no path_hash_prefixes".to_owned(),
+                found.to_owned(),
+            ));
+        }
         let ids: BTreeSet<&String> = role.keyids.iter().collect();
         if role.threshold == 0 || role.threshold > ids.len() {
-            return Err(TrustError::Malformed {
-                subject: format!("{delegator}, delegation {}", role.name),
-                expected: format!("a threshold between 1 and {}", ids.len()),
-                found: role.threshold.to_string(),
-            });
+            return Err(malformed(
+                format!("a threshold between 1 and {}", ids.len()),
+                role.threshold.to_string(),
+            ));
         }
     }
     Ok(())
