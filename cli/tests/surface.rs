@@ -51,6 +51,7 @@ const COMMANDS: [&[&str]; 60] = [
     &["verify"],
     &["rollback"],
     &["resume"],
+    &["namespace", "signers"],
     &["status"],
     &["status", "init"],
     &["status", "show"],

@@ -187,6 +187,8 @@ pub(crate) enum NamespaceCommand {
     Log(NamespaceLog),
     /// Sign the namespace's targets metadata anew as it stands, with a later expiry
     Renew(NamespaceRenew),
+    /// Show or change who may sign a namespace's models
+    Signers(NamespaceSigners),
     /// Let a folder of keys sign for a namespace that exists
     Join(NamespaceJoin),
     /// Write everything public of a namespace into a folder
@@ -288,6 +290,39 @@ Example:
 pub(crate) struct NamespaceRenew {
     /// The namespace's name
     pub(crate) namespace: NamespaceName,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without options, shows what stands. A model-signing key that was lost or stolen is replaced by removing its signer and adding the new \
+one in one change. Devices then refuse releases that nobody else signed: publish them again under another version. Changes are shown \
+before they are signed; where other key holders have to sign, too, they run `assay approve`.
+
+Examples:
+  assay namespace signers acme
+  assay namespace signers acme --remove acme --signer-key acme=./authority/model-signing-2.pem.pub
+  assay namespace signers acme --sigstore-root ./trusted_root.json \\
+    --sigstore-signer 'Release CI=https://token.actions.githubusercontent.com,https://github.com/acme/models/...'")]
+pub(crate) struct NamespaceSigners {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    /// The whole document, in the place of the present one (schema/json/signers.json)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["remove", "signer_key", "sigstore_signer"])]
+    pub(crate) signers: Option<PathBuf>,
+    /// The name of a signer that may no longer sign. Repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) remove: Vec<String>,
+    /// A new signer, by a name and the file of their public key. Repeatable
+    #[arg(long, value_name = "NAME=PEM")]
+    pub(crate) signer_key: Vec<KeySigner>,
+    /// A new signer, by a name and the issuer and subject of their Sigstore certificate. Repeatable
+    #[arg(long, value_name = "NAME=ISSUER,SUBJECT")]
+    pub(crate) sigstore_signer: Vec<SigstoreSigner>,
+    /// The trusted_root.json of the Sigstore instance that signers use [default: as it stands]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sigstore_root: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) sign: SignArgs,
 }

@@ -15,8 +15,8 @@ use clap::{Parser, Subcommand};
 use crate::exit;
 
 pub(crate) use authority::{
-    Attest, KeyAdd, KeyCommand, KeyList, KeyType, Keygen, LogChoice, LogName, NamespaceCommand,
-    NamespaceCreate, NamespaceLog, NamespaceRenew, Publish,
+    Attest, KeyAdd, KeyCommand, KeyList, KeySigner, KeyType, Keygen, LogChoice, LogName, NamespaceCommand,
+    NamespaceCreate, NamespaceLog, NamespaceRenew, NamespaceSigners, Publish, SigstoreSigner,
 };
 pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use change::{
@@ -130,7 +130,7 @@ pub(crate) enum Command {
     Rollback(Rollback),
     /// Let a model that was rolled back update again
     Resume(HeldModel),
-    /// Show which releases are active, held and kept
+    /// Show which releases are active, held and kept; with a subcommand, what an authority restricts
     Status(Status),
     /// Print the folder of the active release
     Path(PathOf),

@@ -14,6 +14,7 @@ mod monitor;
 mod moving;
 mod namespace;
 mod namespace_log;
+mod namespace_signers;
 mod proposals;
 mod publish;
 mod pull;

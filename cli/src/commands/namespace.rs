@@ -15,9 +15,10 @@ use serde_json::json;
 use super::change::{decide, open};
 use super::foreign::{public_key, text_file};
 use super::keygen::Thresholds;
-use super::{moving, namespace_log};
+use super::{moving, namespace_log, namespace_signers};
 use crate::args::{
-    AuthorityArgs, LogChoice, NamespaceCommand, NamespaceCreate, NamespaceJoin, NamespaceRenew,
+    AuthorityArgs, KeySigner, LogChoice, NamespaceCommand, NamespaceCreate, NamespaceJoin, NamespaceRenew,
+    SigstoreSigner,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -33,6 +34,7 @@ pub(super) fn run(context: &Context, command: &NamespaceCommand) -> Result<Answe
         NamespaceCommand::Log(args) => namespace_log::run(context, args),
         NamespaceCommand::Renew(args) => renew(context, args),
         NamespaceCommand::Export(args) => moving::export(context, args),
+        NamespaceCommand::Signers(args) => namespace_signers::run(context, args),
         NamespaceCommand::Import(args) => moving::import(context, args),
         NamespaceCommand::Show(args) => {
             let transport = context.registry(&args.registry)?;
@@ -125,12 +127,15 @@ pub(super) fn signers_file(path: &Path) -> Result<Signers, Failure> {
     Ok(signers)
 }
 
-fn other_signers(args: &NamespaceCreate, listed: Option<&Signers>) -> Result<Vec<Signer>, Failure> {
-    let by_key = args
-        .signer_key
+/// The signers that the command line names one by one.
+pub(super) fn signers(
+    signer_key: &[KeySigner],
+    sigstore_signer: &[SigstoreSigner],
+) -> Result<Vec<Signer>, Failure> {
+    let by_key = signer_key
         .iter()
         .map(|given| Ok(key_signer(&given.name, &public_key(&given.public_key)?)));
-    let by_identity = args.sigstore_signer.iter().map(|given| {
+    let by_identity = sigstore_signer.iter().map(|given| {
         Ok(Signer {
             name: given.name.clone(),
             models: Vec::new(),
@@ -141,8 +146,7 @@ fn other_signers(args: &NamespaceCreate, listed: Option<&Signers>) -> Result<Vec
             },
         })
     });
-    let listed = listed.into_iter().flat_map(|document| &document.signers);
-    by_key.chain(by_identity).chain(listed.cloned().map(Ok)).collect()
+    by_key.chain(by_identity).collect()
 }
 
 fn renew(context: &Context, args: &NamespaceRenew) -> Result<Answer, Failure> {
@@ -192,7 +196,11 @@ fn create(context: &Context, args: &NamespaceCreate) -> Result<Answer, Failure> 
         root_threshold: thresholds.root,
         targets_threshold: thresholds.targets,
         signer: args.signer.clone().unwrap_or_else(|| args.namespace.to_string()),
-        other_signers: other_signers(args, listed.as_ref())?,
+        other_signers: {
+            let mut others = signers(&args.signer_key, &args.sigstore_signer)?;
+            others.extend(listed.iter().flat_map(|document| document.signers.clone()));
+            others
+        },
         require: listed.map(|document| document.require).unwrap_or_default(),
         sigstore_root: args.sigstore_root.as_deref().map(text_file).transpose()?,
         log: args.log == LogChoice::Registry,

@@ -10,7 +10,7 @@ use assay_schema::limits::{MAX_MANIFEST, MAX_TRUST_TARGET};
 use assay_schema::manifest::{AttestationRef, FileEntry};
 use assay_schema::signers::{self, Signers};
 use assay_schema::tuf::ModelRole;
-use assay_schema::{ChunkIndex, ReleaseManifest, ReleaseOrder, Sha256Digest, VersionName, canonical, chunk};
+use assay_schema::{ChunkIndex, ReleaseManifest, ReleaseOrder, Sha256Digest, VersionName, chunk};
 use assay_verifier::provenance::attestation::About;
 use assay_verifier::provenance::oms::MODEL_SIGNATURES;
 use assay_verifier::{documents, judge_signature, judge_statement};
@@ -71,6 +71,7 @@ impl Publisher {
         }
         let old = Targets::read(&base.targets)?;
         let mut lines = self.log_changes(record, &old, &top)?;
+        lines.extend(self.signer_changes(record, &old, &top)?);
         self.judge_documents(record, &old, &top)?;
         let permitted = match releases.is_empty() {
             true => None,
@@ -151,11 +152,9 @@ impl Publisher {
 
     /// Permitted signers, from the targets metadata; `None` if it names none.
     fn permitted(&self, record: &NamespaceRecord, top: &Targets) -> Result<Option<Permitted>, PublishError> {
-        let Some(bytes) = self.document(record, top, signers::TARGET)? else {
+        let Some(signers) = self.named_signers(record, top)? else {
             return Ok(None);
         };
-        let read = canonical::read::<Signers>(&bytes, MAX_TRUST_TARGET);
-        let signers = read.map_err(|e| mismatch(signers::TARGET, "permitted signers", e))?;
         Ok(Some(Permitted {
             signers,
             sigstore_root: self.document(record, top, signers::SIGSTORE_ROOT_TARGET)?,

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::authority::NamespaceRecord;
 use super::proposal::{Proposal, mismatch};
-use super::refresh;
+use super::refresh::{self, Current};
 use super::registry::Registry;
 use super::{PublishError, Publisher};
 
@@ -131,16 +131,24 @@ impl Publisher {
             }
             None => drop(top.remove_trust(log::TARGET)?),
         }
+        self.propose_top(&record, &base, top, now)
+    }
+
+    /// The next targets metadata, of which a part was changed.
+    pub(super) fn propose_top(
+        &self,
+        record: &NamespaceRecord,
+        base: &Current,
+        mut top: Targets,
+        now: Timestamp,
+    ) -> Result<Proposal, PublishError> {
         let versions = BTreeMap::from([("targets".to_owned(), top.version()? + 1)]);
         let at = self.folder.signing_time(record.identity, &versions, now)?;
         top.advance(default_expiry("targets", at)?)?;
         let parent = Some(refresh::digest(&base.targets));
         let file = top.sign(&[], None)?.publish(parent)?;
-        Ok(Proposal::new(
-            &record,
-            BTreeMap::from([("targets".to_owned(), file)]),
-            at,
-        ))
+        let roles = BTreeMap::from([("targets".to_owned(), file)]);
+        Ok(Proposal::new(record, roles, at))
     }
 
     /// The log that a proposal's targets metadata names, if it has some.

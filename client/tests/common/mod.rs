@@ -94,6 +94,29 @@ impl World {
         Publisher::new(AuthorityFolder::open(&to).unwrap(), self.registry.clone())
     }
 
+    /// Publishes targets that another tool of the authority's wrote: the next version of what stands, changed in any way.
+    pub fn sign_targets(&self, change: impl FnOnce(&mut serde_json::Value)) {
+        let pem = std::fs::read_to_string(self.dir.path().join("authority/targets.pem")).unwrap();
+        let key = assay_authority::SigningKey::from_pem(&pem, None).unwrap();
+        let stands = (1..).map_while(|n| self.registry.file(&format!("{n}.targets.json")));
+        let stands = stands.last().unwrap();
+        let mut value: serde_json::Value = serde_json::from_slice(&stands).unwrap();
+        let version = value["signed"]["version"].as_u64().unwrap();
+        value["signed"]["version"] = (version + 1).into();
+        change(&mut value["signed"]);
+        let metadata = assay_authority::metadata::sign_value("targets", &value["signed"], &[&key]).unwrap();
+        let publication = serde_json::json!({"roles": {"targets": {
+            "metadata": String::from_utf8(metadata).unwrap(), "parent": assay_client::sha256(&stands),
+        }}});
+        let request = assay_client::transport::Request {
+            method: "POST",
+            path: "/v1/namespaces/acme/metadata".to_owned(),
+            body: assay_client::transport::Body::Json(serde_json::to_vec(&publication).unwrap()),
+            offset: None,
+        };
+        self.registry.send(request).unwrap();
+    }
+
     /// A folder of files.
     pub fn files(&self, name: &str, files: &[(&str, &[u8])]) -> std::path::PathBuf {
         let root = self.dir.path().join(name);

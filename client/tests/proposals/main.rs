@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod keeper;
+mod signers;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -600,26 +601,10 @@ fn a_first_file_says_no_more_than_is_shown() {
 #[test]
 fn what_this_software_does_not_know_goes_with_the_next_change_and_is_shown() {
     let two = Two::new();
-    let keys = two.world.dir.path().join("authority").join("targets.pem");
-    let key = SigningKey::from_pem(&std::fs::read_to_string(keys).unwrap(), None).unwrap();
-    // Another tool of the authority's wrote the targets that stand.
-    let stands = two.world.registry.file("2.targets.json").unwrap();
-    let parent = Sha256Digest::new(Sha256::digest(&stands).into());
-    let mut value: Value = serde_json::from_slice(&stands).unwrap();
-    value["signed"]["version"] = json!(3);
-    value["signed"]["delegations"]["x-note"] = json!("theirs");
-    value["signed"]["delegations"]["roles"][0]["x-note"] = json!("theirs, too");
-    let metadata = assay_authority::metadata::sign_value("targets", &value["signed"], &[&key]).unwrap();
-    let publication = json!({"roles": {"targets": {
-        "metadata": String::from_utf8(metadata).unwrap(), "parent": parent,
-    }}});
-    let request = Request {
-        method: "POST",
-        path: "/v1/namespaces/acme/metadata".to_owned(),
-        body: Body::Json(serde_json::to_vec(&publication).unwrap()),
-        offset: None,
-    };
-    two.world.registry.send(request).unwrap();
+    two.world.sign_targets(|signed| {
+        signed["delegations"]["x-note"] = json!("theirs");
+        signed["delegations"]["roles"][0]["x-note"] = json!("theirs, too");
+    });
     let grant = Grant {
         model: "other".parse().unwrap(),
         blocks: vec![0],
