@@ -81,7 +81,8 @@ pub struct Options {
 const LOG_KEY: &str = "A change takes as long as the slowest device:
   1. assay-server log-key next
   2. every authority names the next key in its trust/log.json, and every witness and monitor adds it
-  3. every device has taken that in: one that knows the present key only refuses what comes behind step 4
+  3. every device has taken that in: one that has not refuses the next root behind step 4 (root-not-in-log), until its owner confirms
+     it: `assay trust set NAMESPACE --confirm-root SHA256`. Owners who pinned the present key pin the next one: `--log VKEY`
   4. assay-server log-key retire
 If the present key was stolen, do not wait long: a thief signs other histories until the authorities no longer name it.";
 

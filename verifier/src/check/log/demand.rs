@@ -98,8 +98,8 @@ impl Demand {
     pub(super) fn refused(&self, trust: &Refreshed, found: &str) -> Refusal {
         let log = self.policy.log().name();
         let advice = format!(
-            "Somebody with keys that the authority retired may have signed this root, or the namespace moved to another log: do not \
-             follow it unasked. {}",
+            "Somebody with keys that the authority retired may have signed this root, or the namespace moved to another log, or \
+             the log changed its key while this device was away: do not follow it unasked. {}",
             confirm_root(&trust.root_digest())
         );
         let witnesses = match self.policy.witnesses() {

@@ -18,6 +18,9 @@ use crate::report::refusal;
 const ADVICE: &str = "The registry shows a state that its log does not hold: do not use the release; tell the namespace's authority \
      and keep what was shown.";
 
+const OTHER_LOG: &str = "The registry shows another log than the one that is demanded: do not use the release. If the log changed its \
+     key, learn the new one from the namespace's authority; who pinned the old one pins that: `assay trust set NAMESPACE --log VKEY`.";
+
 /// Why a proof does not do.
 pub(super) enum Unfit {
     /// Two histories, both signed by the log: nothing that is fetched makes it good.
@@ -87,7 +90,7 @@ pub(super) fn judge(
                 "Wait until enough witnesses have cosigned, and try again. What is active stays active.",
             ),
             ProofError::Merkle(_) => ("not-in-log", ADVICE),
-            _ => ("wrong-log", ADVICE),
+            _ => ("wrong-log", OTHER_LOG),
         };
         unfit(code, expected(), e.to_string(), advice)
     })?;
