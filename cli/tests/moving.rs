@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use support::exit::{CONFLICT, DONE, NOT_FOUND, REFUSED};
+use support::exit::{CONFLICT, DONE, NOT_FOUND, REFUSED, USAGE};
 use support::{Ran, Registry, World, files, flip};
 
 fn another(world: &World, name: &str) -> Registry {
@@ -76,7 +76,7 @@ fn a_namespace_moves_with_its_releases_and_devices_keep_trust_and_floors() {
     let new = another(&world, "new");
 
     // Nobody was asked: nothing is signed, and nothing is visible on the new registry.
-    let unasked = at(&world, &new, &["namespace", "import", &export]).exits(9);
+    let unasked = at(&world, &new, &["namespace", "import", &export, "--public"]).exits(9);
     assert!(unasked.err.contains("snapshot: removes"), "{unasked:?}");
     assert!(unasked.err.contains("trust/log.json"), "{unasked:?}");
     at(&world, &new, &["namespace", "show", "acme"]).exits(NOT_FOUND);
@@ -367,6 +367,7 @@ fn two_holders_of_root_keys_sign_the_move() {
         &second,
         "--proposal",
         &proposal,
+        "--public",
     ];
     at(&world, &new, &args).exits(DONE);
     at(&world, &new, &["trust", "move", "acme"]).exits(DONE);
@@ -476,4 +477,44 @@ fn devices_check_and_pull_from_an_export_behind_a_plain_web_server() {
     let from = |command: &str| world.run([command, "acme/minilm", "--static", "--registry", &server.1]);
     from("check").exits(DONE);
     from("pull").exits(DONE);
+}
+
+#[test]
+fn a_move_names_the_key_that_will_sign_the_log_and_warns_of_witnesses_that_nobody_asks() {
+    let world = World::new();
+    world
+        .run(["publish", &world.model("model", 1), "acme/minilm@1.0.0"])
+        .exits(DONE);
+    let witness = world.at("witness");
+    let made = world
+        .run([
+            "witness",
+            "init",
+            &witness,
+            "--name",
+            "witness.example/w",
+            "--json",
+        ])
+        .exits(DONE)
+        .json();
+    let key = made["key"].as_str().unwrap();
+    world
+        .run(["namespace", "log", "acme", "--witness", key, "--yes"])
+        .exits(DONE);
+    let export = world.at("export");
+    world.run(["namespace", "export", "acme", &export]).exits(DONE);
+    let (new, next) = another(&world, "new").with_next_log_key();
+
+    let unasked = at(&world, &new, &["namespace", "import", &export, "--public"]).exits(9);
+    assert!(
+        unasked.err.contains(&format!("does not ask witness {key}")),
+        "{unasked:?}"
+    );
+    import(&world, &new, &export).exits(DONE);
+    let named = at(
+        &world,
+        &new,
+        &["namespace", "log", "acme", "--registry", &new.url, "--json"],
+    );
+    assert_eq!(named.exits(DONE).json()["log"]["log"], next.as_str());
 }

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use assay_client::device::{DeviceError, Fingerprint};
 use assay_client::{ActivateStep, Device, Store, StoreError};
 use assay_schema::NamespaceName;
+use assay_verifier::TrustError;
 use common::{World, contents, model, pull};
+use serde_json::json;
 
 fn acme() -> NamespaceName {
     "acme".parse().unwrap()
@@ -127,5 +129,33 @@ fn a_folder_of_the_store_is_known_by_its_release_and_no_other_is() {
         "/nonexistent".as_ref(),
     ] {
         assert!(store.release_at(other).unwrap().is_none(), "{}", other.display());
+    }
+}
+
+#[test]
+fn a_device_does_not_move_where_nobody_shows_which_log_the_namespace_names() {
+    let world = World::new();
+    let device = with_release(&world);
+    let unreadable = "{\"v\": 2}";
+    let digest = assay_client::sha256(unreadable.as_bytes());
+    let cases = [
+        // Not in its entry, and nowhere else.
+        json!({"length": 10, "hashes": {"sha256": "ab".repeat(32)}}),
+        json!({"length": unreadable.len(), "hashes": {"sha256": digest}, "custom": {"x-assay": {"inline": unreadable}}}),
+        // Not what was signed.
+        json!({"length": unreadable.len(), "hashes": {"sha256": "ab".repeat(32)},
+            "custom": {"x-assay": {"inline": unreadable}}}),
+    ];
+    for entry in cases {
+        world.sign_targets(|signed| signed["targets"]["trust/log.json"] = entry.clone());
+        let refused = device.trust_move("http://other.test", &acme());
+        let Err(DeviceError::Root { source, .. }) = &refused else {
+            panic!("{entry}: {refused:?}");
+        };
+        assert!(matches!(source, TrustError::Malformed { .. }), "{source}");
+        assert_eq!(
+            device.store().list().unwrap()[0].pin.registry,
+            "http://registry.test"
+        );
     }
 }

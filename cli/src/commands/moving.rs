@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::change::{read_proposal, review};
 use super::namespace::open_authority;
+use super::namespace_log::warn_of_unasked;
 use crate::args::{LogChoice, NamespaceExport, NamespaceImport};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -135,6 +136,14 @@ pub(super) fn import(context: &Context, args: &NamespaceImport) -> Result<Answer
             Visibility::Private => "holders of a token only; --public lets everybody read it",
         }
     ));
+    // The witnesses stay those of the authority, and the new registry may ask others.
+    let log = match publisher.proposed_log(&proposal)? {
+        None if !proposal.publication.roles.contains_key("targets") => publisher.log(now)?,
+        log => log,
+    };
+    if let Some(trust) = log {
+        warn_of_unasked(&publisher, &trust)?;
+    }
     // The registry that it moves to keeps no proposals of a namespace that is not there yet.
     let kept = publisher.folder().path().join(MOVE);
     let answer = review(

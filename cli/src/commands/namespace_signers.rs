@@ -48,5 +48,8 @@ fn shown(found: Option<&Signers>) -> Answer {
             [signer.name.clone(), models, identity].map(|text| printable(&text))
         })
         .collect();
-    Answer::new(json!({"signers": found.signers, "require": found.require}), columns(&rows))
+    Answer::new(
+        json!({"signers": found.signers, "require": found.require}),
+        columns(&rows),
+    )
 }

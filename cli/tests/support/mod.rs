@@ -97,11 +97,42 @@ pub(crate) struct Registry {
 impl Registry {
     /// On this folder, which must exist.
     pub(crate) fn start(data: &Path) -> Self {
+        let (child, token, url) = Self::spawn(data);
+        Self {
+            url,
+            token: token.unwrap(),
+            data: data.to_owned(),
+            child,
+        }
+    }
+
+    /// The same registry, which stopped for its log to get its next key.
+    pub(crate) fn with_next_log_key(mut self) -> (Self, String) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let next = Self::command()
+            .args(["log-key", "next", "--data-dir"])
+            .arg(&self.data)
+            .output()
+            .unwrap();
+        assert!(next.status.success(), "{next:?}");
+        let (child, _, url) = Self::spawn(&self.data);
+        (self.child, self.url) = (child, url);
+        let told = String::from_utf8(next.stdout).unwrap();
+        let key = told.trim().strip_prefix("next log key: ").unwrap();
+        (self, key.to_owned())
+    }
+
+    fn command() -> Command {
         let mut command = Command::new(server());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ASSAY_")) {
             command.env_remove(name);
         }
-        let mut child = command
+        command
+    }
+
+    fn spawn(data: &Path) -> (Child, Option<String>, String) {
+        let mut child = Self::command()
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .stdin(Stdio::null())
@@ -123,12 +154,7 @@ impl Registry {
                 break url.to_owned();
             }
         };
-        Self {
-            url,
-            token: token.unwrap(),
-            data: data.to_owned(),
-            child,
-        }
+        (child, token, url)
     }
 }
 

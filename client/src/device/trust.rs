@@ -2,20 +2,21 @@
 
 use assay_authority::namespace::check_signers;
 use assay_log::policy::LogPolicy;
-use assay_schema::limits::{MAX_ROOT, MAX_TIMESTAMP};
+use assay_schema::limits::{MAX_ROOT, MAX_TIMESTAMP, MAX_TRUST_TARGET};
 use assay_schema::log::{self, LogTrust};
 use assay_schema::signers::{SignerIdentity, Signers};
-use assay_schema::{NamespaceName, Sha256Digest};
+use assay_schema::{NamespaceName, Sha256Digest, canonical};
+use assay_trust::releases::TargetRef;
 use assay_trust::workflow::Failure;
 use assay_trust::{Roots, TrustError};
 use assay_verifier::provenance::certificate::check_roots;
 use assay_verifier::provenance::sigstore::TrustedRoot;
-use assay_verifier::{DeviceState, Terms};
+use assay_verifier::{DeviceState, Resource, Terms};
 use jiff::SignedDuration;
 
 use super::{Device, DeviceError, Result};
 use crate::store::{PinRecord, StoreError};
-use crate::transport::{Fetched, paths};
+use crate::transport::{Fetched, Transport, paths};
 
 /// Roots that moving follows at most: a registry could go on for ever.
 const MOST_ROOTS: u32 = 1024;
@@ -261,8 +262,10 @@ impl Device {
         let refreshed = targets.accept(&bytes).map_err(broken)?;
         let listed = refreshed.top_level_target(log::TARGET).map_err(refused)?;
         let mut state = refreshed.into_state();
-        let named = listed.and_then(|target| target.note.inline);
-        let trust = named.and_then(|text| serde_json::from_str::<LogTrust>(&text).ok());
+        let trust = match listed {
+            Some(target) => Some(named_log(transport.as_ref(), namespace, &target)?),
+            None => None,
+        };
         let name = trust.as_ref().and_then(|trust| trust.log.split_once('+'));
         state.log = state
             .log
@@ -292,4 +295,33 @@ impl Device {
             Err(StoreError::NotTrusted(namespace.clone()).into())
         }
     }
+}
+
+/// The log that targets metadata names. Where it does not stand in its entry it is fetched: without it nobody could say whether the
+/// device's checkpoint is of a log that it still follows.
+fn named_log(transport: &dyn Transport, namespace: &NamespaceName, target: &TargetRef) -> Result<LogTrust> {
+    let refused = |found: String| DeviceError::Root {
+        namespace: namespace.clone(),
+        source: TrustError::Malformed {
+            subject: target.path.clone(),
+            expected: format!("the log that the namespace names, with SHA-256 {}", target.sha256),
+            found,
+        },
+    };
+    let bytes = match &target.note.inline {
+        Some(text) => text.clone().into_bytes(),
+        None => {
+            let path = target.consistent_path();
+            let path = paths::resource(namespace, &Resource::Target { path });
+            match transport.get(&path, target.length, None)? {
+                Fetched::Found { bytes, .. } => bytes,
+                Fetched::Missing | Fetched::NotModified => return Err(refused("none".to_owned())),
+            }
+        }
+    };
+    let found = crate::sha256(&bytes);
+    if found != target.sha256 {
+        return Err(refused(found.to_hex()));
+    }
+    canonical::read(&bytes, MAX_TRUST_TARGET).map_err(|e| refused(e.to_string()))
 }

@@ -23,7 +23,8 @@ pub(super) const RECORD: &str = "export.json";
 const MAX_RECORD: u64 = 64 << 10;
 const MODE: u32 = 0o644;
 
-/// `export.json`. Nothing is judged by it: what it says is for people and for finding the rest.
+/// `export.json`. Nothing is judged by it: what it says is for people and for finding the rest; that the namespace was private is
+/// believed, that it was public is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExportRecord {
@@ -33,7 +34,7 @@ pub struct ExportRecord {
     pub namespace: NamespaceName,
     /// SHA-256 of its first root file.
     pub identity: Sha256Digest,
-    /// Who may read it where it was exported from, and where it is imported.
+    /// Who may read it where it was exported from.
     pub visibility: Visibility,
     /// When the export was complete.
     pub exported: Timestamp,

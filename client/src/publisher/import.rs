@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use super::authority::NamespaceRecord;
 use super::export::{ExportRecord, RECORD, read_record};
+use super::namespace_log::offered;
 use super::proposal::{Proposal, mismatch};
 use super::registry::Registry;
 use super::upload::{Source, Upload, upload_all};
@@ -388,17 +389,17 @@ impl Publisher {
         };
         let bad = |found: String| mismatch(log::TARGET, "a log that this software knows", found);
         let mut trust: LogTrust = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-        let offered = registry.log()?.ok_or_else(|| {
+        let offered = offered(registry)?.ok_or_else(|| {
             mismatch(
                 "log of the new registry",
                 "one, as the namespace names a log; or --log none",
                 "none",
             )
         })?;
-        if trust.log == offered.key {
+        if trust.log == offered {
             return Ok(false);
         }
-        trust.log = offered.key;
+        trust.log = offered;
         let document = canonical::document(&trust).map_err(|e| bad(e.to_string()))?;
         let text = String::from_utf8_lossy(&document).into_owned();
         top.set_target(log::TARGET, &trust_target(log::TARGET, &text)?)?;

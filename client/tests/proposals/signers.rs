@@ -55,7 +55,8 @@ fn who_may_sign_models_is_shown_signer_by_signer_whoever_slips_it_in() {
         let SignerIdentity::Key { spki } = &signer.identity else {
             panic!("a key");
         };
-        let said = format!("signers: {verb} \"acme models\", for every model, signs models: public key {spki}");
+        let said =
+            format!("signers: {verb} \"acme models\", for every model, signs models: public key {spki}");
         assert!(shown.contains(&said), "{said}: {shown}");
     }
 
@@ -78,7 +79,10 @@ fn who_may_sign_models_is_shown_signer_by_signer_whoever_slips_it_in() {
         assert!(shown.contains(said), "{said}: {shown}");
     }
     let refused = first.review(with_document(&honest, SIGNERS, &demand(&["y"])), None, now());
-    assert!(matches!(refused, Err(PublishError::Proposal { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(PublishError::Proposal { .. })),
+        "{refused:?}"
+    );
 
     let doctored = with_document(&honest, SIGSTORE, ROOT);
     let shown = first.review(doctored, None, now()).unwrap().changes().join("\n");
