@@ -1,8 +1,6 @@
 //! The log that a namespace names in `trust/log.json`, and the witnesses that it demands of it.
 
-use std::collections::BTreeMap;
-
-use assay_authority::metadata::{Targets, default_expiry};
+use assay_authority::metadata::Targets;
 use assay_authority::namespace::trust_target;
 use assay_log::{LogPolicy, VerifierKey};
 use assay_schema::canonical;
@@ -12,7 +10,6 @@ use jiff::Timestamp;
 
 use super::authority::NamespaceRecord;
 use super::proposal::{Proposal, mismatch};
-use super::refresh::{self, Current};
 use super::registry::Registry;
 use super::{PublishError, Publisher};
 
@@ -132,23 +129,6 @@ impl Publisher {
             None => drop(top.remove_trust(log::TARGET)?),
         }
         self.propose_top(&record, &base, top, now)
-    }
-
-    /// The next targets metadata, of which a part was changed.
-    pub(super) fn propose_top(
-        &self,
-        record: &NamespaceRecord,
-        base: &Current,
-        mut top: Targets,
-        now: Timestamp,
-    ) -> Result<Proposal, PublishError> {
-        let versions = BTreeMap::from([("targets".to_owned(), top.version()? + 1)]);
-        let at = self.folder.signing_time(record.identity, &versions, now)?;
-        top.advance(default_expiry("targets", at)?)?;
-        let parent = Some(refresh::digest(&base.targets));
-        let file = top.sign(&[], None)?.publish(parent)?;
-        let roles = BTreeMap::from([("targets".to_owned(), file)]);
-        Ok(Proposal::new(record, roles, at))
     }
 
     /// The log that a proposal's targets metadata names, if it has some.

@@ -1,4 +1,4 @@
-//! Signing a file anew as it stands: for a later expiry, or without the signature of a key that is not listed any more.
+//! The next version of a file: as it stands, for a later expiry, or without the signature of a key that is not listed any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,7 @@ use assay_schema::api::SignedRole;
 use assay_schema::tuf::ModelRole;
 use jiff::Timestamp;
 
+use super::authority::NamespaceRecord;
 use super::proposal::{Proposal, mismatch, signers};
 use super::refresh::{self, Current};
 use super::{PublishError, Publisher};
@@ -21,15 +22,24 @@ impl Publisher {
     pub fn propose_targets_renewal(&self, now: Timestamp) -> Result<Proposal, PublishError> {
         let record = self.folder.namespace()?;
         let base = self.base(&record, None, now)?;
-        let version = Targets::read(&base.targets)?.version()? + 1;
-        let versions = BTreeMap::from([("targets".to_owned(), version)]);
+        self.propose_top(&record, &base, Targets::read(&base.targets)?, now)
+    }
+
+    /// The next targets metadata, of which a part was changed.
+    pub(super) fn propose_top(
+        &self,
+        record: &NamespaceRecord,
+        base: &Current,
+        mut top: Targets,
+        now: Timestamp,
+    ) -> Result<Proposal, PublishError> {
+        let versions = BTreeMap::from([("targets".to_owned(), top.version()? + 1)]);
         let at = self.folder.signing_time(record.identity, &versions, now)?;
-        let file = anew("targets", &base.targets, at)?;
-        Ok(Proposal::new(
-            &record,
-            BTreeMap::from([("targets".to_owned(), file)]),
-            at,
-        ))
+        top.advance(default_expiry("targets", at)?)?;
+        let parent = Some(refresh::digest(&base.targets));
+        let file = top.sign(&[], None)?.publish(parent)?;
+        let roles = BTreeMap::from([("targets".to_owned(), file)]);
+        Ok(Proposal::new(record, roles, at))
     }
 
     /// The next version of the files of a model's roles: the releases that stand, with a later expiry. Of these blocks, or of every
