@@ -9,14 +9,14 @@ use assay_schema::NamespaceName;
 use assay_schema::api::{CreateNamespace, OnlineKeys, Visibility};
 use assay_schema::log::LogTrust;
 use assay_schema::problem::ProblemKind;
-use assay_schema::signers::{RequiredStatement, Signer, SignerIdentity, Signers};
+use assay_schema::signers::{RequiredStatement, Signer, Signers};
 use assay_schema::tuf::TufKey;
-use assay_verifier::provenance::certificate::check_roots;
 use assay_verifier::provenance::sigstore::TrustedRoot;
 use jiff::Timestamp;
 
 use super::authority::{KeyRole, NamespaceRecord};
 use super::namespace_log::{self, offered};
+use super::namespace_signers::check_certificates;
 use super::proposal::mismatch;
 use super::registry::Registry;
 use super::{PublishError, Publisher, folder_error, journal};
@@ -148,14 +148,7 @@ impl Publisher {
         if let Some(root) = &terms.sigstore_root {
             TrustedRoot::read(root.as_bytes())?;
         }
-        for signer in &signers {
-            if let SignerIdentity::Certificate { roots, .. } = &signer.identity {
-                check_roots(roots).map_err(|e| PublishError::Roots {
-                    signer: signer.name.clone(),
-                    reason: e.to_string(),
-                })?;
-            }
-        }
+        check_certificates(&signers)?;
         let keyless = |s: &&Signer| s.identity.is_sigstore();
         if let (Some(signer), None) = (signers.iter().find(keyless), &terms.sigstore_root) {
             return Err(PublishError::NoSigstoreRoot {

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use assay_authority::metadata::{Target, Targets};
-use assay_authority::namespace::{signers_target, trust_target};
+use assay_authority::namespace::{check_signers, signers_target, trust_target};
 use assay_schema::limits::MAX_TRUST_TARGET;
 use assay_schema::signers::{
     RequiredStatement, SIGSTORE_ROOT_TARGET, Signer, SignerIdentity, Signers, TARGET,
 };
 use assay_schema::{Sha256Digest, canonical};
+use assay_verifier::provenance::certificate::check_roots;
 use assay_verifier::provenance::sigstore::TrustedRoot;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -168,7 +169,9 @@ impl Publisher {
         };
         let read = canonical::read::<Signers>(&bytes, MAX_TRUST_TARGET);
         let signers = read.map_err(|e| mismatch(TARGET, "permitted signers", e))?;
-        signers_target(&signers).map_err(|e| mismatch(TARGET, "signers that a device can use", e))?;
+        let unusable = |e: &dyn ToString| mismatch(TARGET, "signers that a device can use", e.to_string());
+        check_signers(&signers).map_err(|e| unusable(&e))?;
+        check_certificates(&signers.signers).map_err(|e| unusable(&e))?;
         Ok(Some(signers))
     }
 
@@ -183,6 +186,19 @@ impl Publisher {
             .map(Some)
             .map_err(|e| bad(e.to_string()))
     }
+}
+
+/// Whether devices can use the root certificates of signers that are known by one.
+pub(super) fn check_certificates(signers: &[Signer]) -> Result<(), PublishError> {
+    for signer in signers {
+        if let SignerIdentity::Certificate { roots, .. } = &signer.identity {
+            check_roots(roots).map_err(|e| PublishError::Roots {
+                signer: signer.name.clone(),
+                reason: e.to_string(),
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// What stands; a document that nobody can read names nothing, so that it can be replaced.
@@ -221,8 +237,16 @@ fn changed(mut signers: Signers, change: &SignersChange) -> Result<Signers, Publ
 
 /// Every signer, and every statement that is required. Nothing of the document is left out.
 fn shown_signers(document: &Signers) -> BTreeSet<String> {
-    let Signers { v: _, signers, require } = document;
-    signers.iter().map(shown).chain(require.iter().map(required)).collect()
+    let Signers {
+        v: _,
+        signers,
+        require,
+    } = document;
+    signers
+        .iter()
+        .map(shown)
+        .chain(require.iter().map(required))
+        .collect()
 }
 
 /// A signer as people compare it: a key is shown as it stands in its PEM file.
@@ -254,7 +278,10 @@ fn shown(signer: &Signer) -> String {
         [] => "signs models".to_owned(),
         some => format!("signs statements {}", list(some, "")),
     };
-    format!("{name:?}, for {}, {signs}: {identity}", list(models, "every model"))
+    format!(
+        "{name:?}, for {}, {signs}: {identity}",
+        list(models, "every model")
+    )
 }
 
 fn required(statement: &RequiredStatement) -> String {
@@ -276,7 +303,11 @@ fn required(statement: &RequiredStatement) -> String {
 fn list<T: ToString>(items: &[T], none: &str) -> String {
     match items {
         [] => none.to_owned(),
-        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        some => some
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
