@@ -267,6 +267,8 @@ impl From<PublishError> for Failure {
             PublishError::Conflict { .. } => (Exit::Conflict, "trust-changed"),
             PublishError::SignedBefore { .. } => (Exit::Conflict, "signed-before"),
             PublishError::Proposal { .. } => (Exit::Refused, "bad-proposal"),
+            PublishError::StopsDevices { .. } => (Exit::Refused, "stops-devices"),
+            PublishError::Doubtful { .. } => (Exit::Refused, "doubtful-restriction"),
             PublishError::NoProposal { .. } => (Exit::NotFound, "no-proposal"),
             PublishError::Crowded(_) => (Exit::Conflict, "stale-parent"),
             PublishError::NoNamespace(_) => (Exit::NotFound, "no-namespace"),

@@ -556,3 +556,80 @@ fn a_status_revokes_a_release_and_devices_keep_what_they_had() {
         .exits(DONE);
     world.run(["update", "acme/minilm"]).exits(DONE);
 }
+
+#[test]
+fn what_the_thief_of_a_status_key_revoked_ends_with_that_key() {
+    let world = World::new();
+    let model = world.model("model", 1);
+    world.run(["publish", &model, "acme/minilm@1.0.0"]).exits(DONE);
+    for _ in 0..2 {
+        let key = ["key", "add", &world.at("authority"), "--role", "status"];
+        world.run(key).exits(DONE);
+    }
+    let stolen = world.at("authority/status.pem.pub");
+    world
+        .run(["status", "init", "acme", "--key", &stolen, "--yes"])
+        .exits(DONE);
+    world.run(["check", "acme/minilm"]).exits(DONE);
+    let key = ids(&root(&world), "root").remove(0);
+    let slip = world
+        .run(["status", "revoke", "acme", "--key-id", &key, "--yes"])
+        .exits(REFUSED);
+    assert!(slip.err.contains("--insist"), "{slip:?}");
+    let theft = ["status", "revoke", "acme", "--key-id", &key, "--insist", "--yes"];
+    world.run(theft).exits(DONE);
+    world.run(["check", "acme/minilm"]).exits(DONE);
+    // The device that saw it meets the root before the status of the other key.
+    let other = world.at("authority/status-2.pem.pub");
+    let init = world
+        .run(["status", "init", "acme", "--key", &other, "--yes"])
+        .exits(DONE);
+    let removed = format!("status: removes revoked key {key}");
+    assert!(init.err.contains(&removed), "{init:?}");
+    world
+        .run(["root", "rotate", "acme", "--renew", "--yes"])
+        .exits(DONE);
+    world.run(["check", "acme/minilm"]).exits(DONE);
+    world
+        .run(["root", "rotate", "acme", "--renew", "--yes"])
+        .exits(DONE);
+    world.run(["check", "acme/minilm", "--static"]).exits(DONE);
+
+    // What was restricted by a slip is taken back.
+    let revoke = [
+        "status",
+        "revoke",
+        "acme",
+        "--release",
+        "acme/minilm@1.0.0",
+        "--yes",
+    ];
+    world.run(revoke).exits(DONE);
+    world.run(["check", "acme/minilm"]).exits(REFUSED);
+    let lift = [
+        "status",
+        "lift",
+        "acme",
+        "--release",
+        "acme/minilm@1.0.0",
+        "--yes",
+    ];
+    let lifted = world.run(lift).exits(DONE);
+    assert!(
+        lifted
+            .err
+            .contains("status: removes revoked release minilm@1.0.0"),
+        "{lifted:?}"
+    );
+    world.run(["check", "acme/minilm"]).exits(DONE);
+    let typo = [
+        "status",
+        "revoke",
+        "acme",
+        "--least-version",
+        "tragets=3",
+        "--yes",
+        "--insist",
+    ];
+    world.run(typo).exits(REFUSED);
+}

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use assay_schema::{ModelRef, NamespaceName, ReleaseRef, Sha256Digest};
+use assay_schema::{ModelName, ModelRef, NamespaceName, ReleaseRef, Sha256Digest};
 use clap::{ArgGroup, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use super::shared::{AuthorityArgs, RegistryArgs, StoreArgs, TokenArgs};
@@ -18,12 +18,20 @@ pub(crate) enum StatusCommand {
     Renew(StatusShow),
     /// Authority: revoke releases and keys, raise least orders and versions
     Revoke(StatusRevoke),
+    /// Authority: take back what the status restricts
+    Lift(StatusLift),
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 From then on no device uses the namespace without a status that is valid: it must be renewed before it expires, every 30 days. Keys \
 are made by `assay keygen DIR --status 1`.
+
+Again, with other keys: a present key that is not among them is taken away. It may have been stolen, so the new status restricts \
+nothing; what it does not carry over is shown, and --carry-over keeps it. Do this before anything else where a status key was stolen, \
+and renew or rotate the root only when devices have checked since: what a stolen key revoked of root keys holds on each device until it \
+sees the status of the other keys. A device that meets both at once finds its way unless the root changed the registry's online keys; \
+then its owner needs `assay trust set --confirm-root`.
 
 Example:
   assay status init acme --key ./status.pem.pub")]
@@ -36,6 +44,9 @@ pub(crate) struct StatusInit {
     /// How many of them must sign
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub(crate) threshold: u64,
+    /// Keep what the present status restricts, though one of its keys is taken away
+    #[arg(long)]
+    pub(crate) carry_over: bool,
     #[command(flatten)]
     pub(crate) sign: SignArgs,
 }
@@ -53,6 +64,10 @@ pub(crate) struct StatusShow {
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["release", "key_id", "least_order", "least_version"])))]
 #[command(after_help = "\
 Devices learn it with their next check. A release that is active on a device stays there; the verdict tells its owner to stop using it.
+
+Devices refuse every file that a revoked key signed, whoever else signed it: take a publisher's key away first with `assay role revoke`, \
+which has those who remain sign anew, and a root or targets key with `assay root rotate --remove-key`. A status under which devices \
+would refuse every model is not signed.
 
 Examples:
   assay status revoke acme --release acme/minilm@1.2.0 --reason 'poisoned weights'
@@ -74,6 +89,41 @@ pub(crate) struct StatusRevoke {
     pub(crate) least_order: Vec<String>,
     /// The least version of a role. Repeatable
     #[arg(long, value_name = "ROLE=VERSION")]
+    pub(crate) least_version: Vec<String>,
+    /// Sign also what stops a model's present releases, or names a release, model or role that the namespace does not have
+    #[arg(long)]
+    pub(crate) insist: bool,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["all", "release", "key_id", "least_order", "least_version"])))]
+#[command(after_help = "\
+`assay status show` lists what stands. Devices take releases again with their next check. What they have seen restricted of roots they \
+keep, though: revoked root keys and the least root stay until a status key is taken away (`assay status init`).
+
+Examples:
+  assay status lift acme --release acme/minilm@1.2.0
+  assay status lift acme --key-id 3f9c... --least-order minilm --least-version targets
+  assay status lift acme --all")]
+pub(crate) struct StatusLift {
+    /// The namespace's name
+    pub(crate) namespace: NamespaceName,
+    /// Everything that the status restricts
+    #[arg(long, conflicts_with_all = ["release", "key_id", "least_order", "least_version"])]
+    pub(crate) all: bool,
+    /// A release that is revoked. Repeatable
+    #[arg(long, value_name = "NS/MODEL@VERSION")]
+    pub(crate) release: Vec<ReleaseRef>,
+    /// The whole id of a revoked key. Repeatable
+    #[arg(long, value_name = "ID")]
+    pub(crate) key_id: Vec<String>,
+    /// A model that has a least order. Repeatable
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) least_order: Vec<ModelName>,
+    /// A role that has a least version. Repeatable
+    #[arg(long, value_name = "ROLE")]
     pub(crate) least_version: Vec<String>,
     #[command(flatten)]
     pub(crate) sign: SignArgs,

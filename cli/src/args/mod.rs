@@ -22,7 +22,7 @@ pub(crate) use catalog::{Releases, ScopeName, Search, TokenCommand};
 pub(crate) use change::{
     Approve, Endorse, NamespaceJoin, ProposalCommand, ProposalList, ProposalOf, Proposals, ReachArgs,
     RoleCommand, RoleGrant, RoleRenew, RoleRevoke, RootCommand, RootRotate, SignArgs, StatusCommand,
-    StatusInit, StatusRevoke, StatusShow,
+    StatusInit, StatusLift, StatusRevoke, StatusShow,
 };
 pub(crate) use delta::{DeltaApply, DeltaCommand, DeltaMake, DeltaShow};
 pub(crate) use device::{

@@ -1,16 +1,16 @@
-//! `assay status init`, `show`, `renew`, `revoke`: what an authority restricts.
+//! `assay status init`, `show`, `renew`, `revoke`, `lift`: what an authority restricts.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use assay_client::publisher::Restriction;
-use assay_schema::ReleaseOrder;
+use assay_client::publisher::{Lift, Restriction};
 use assay_schema::status::RevokedRelease;
+use assay_schema::{NamespaceName, ReleaseOrder, ReleaseRef};
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::change::{decide, keys, open};
-use crate::args::{StatusCommand, StatusInit, StatusRevoke, StatusShow};
+use crate::args::{StatusCommand, StatusInit, StatusLift, StatusRevoke, StatusShow};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -23,17 +23,18 @@ pub(super) fn run(context: &Context, command: &StatusCommand) -> Result<Answer, 
         StatusCommand::Show(args) => show(context, args),
         StatusCommand::Renew(args) => {
             let (publisher, _) = open(context, &args.sign, Some(&args.namespace))?;
-            let proposal = publisher.propose_restriction(&Restriction::default(), Timestamp::now())?;
+            let proposal = publisher.propose_restriction(&Restriction::default(), false, Timestamp::now())?;
             decide(&publisher, proposal, &args.sign)
         }
         StatusCommand::Revoke(args) => revoke(context, args),
+        StatusCommand::Lift(args) => lift(context, args),
     }
 }
 
 fn init(context: &Context, args: &StatusInit) -> Result<Answer, Failure> {
     let (publisher, _) = open(context, &args.sign, Some(&args.namespace))?;
     let keys = keys(&args.key)?;
-    let proposal = publisher.propose_status_keys(&keys, args.threshold, Timestamp::now())?;
+    let proposal = publisher.propose_status_keys(&keys, args.threshold, args.carry_over, Timestamp::now())?;
     decide(&publisher, proposal, &args.sign)
 }
 
@@ -80,10 +81,7 @@ fn revoke(context: &Context, args: &StatusRevoke) -> Result<Answer, Failure> {
         ..Restriction::default()
     };
     for release in &args.release {
-        if release.model.namespace != args.namespace {
-            let message = format!("--release: expected one of {}, found {release}", args.namespace);
-            return Err(Failure::new(Exit::Usage, "other-namespace", message));
-        }
+        own(&args.namespace, release)?;
         restriction.releases.push(RevokedRelease {
             model: release.model.model.clone(),
             version: Some(release.version.clone()),
@@ -91,8 +89,36 @@ fn revoke(context: &Context, args: &StatusRevoke) -> Result<Answer, Failure> {
             reason: args.reason.clone(),
         });
     }
-    let proposal = publisher.propose_restriction(&restriction, Timestamp::now())?;
+    let proposal = publisher.propose_restriction(&restriction, args.insist, Timestamp::now())?;
     decide(&publisher, proposal, &args.sign)
+}
+
+fn lift(context: &Context, args: &StatusLift) -> Result<Answer, Failure> {
+    let (publisher, _) = open(context, &args.sign, Some(&args.namespace))?;
+    let mut lift = Lift {
+        all: args.all,
+        keys: args.key_id.clone(),
+        orders: args.least_order.clone(),
+        versions: args.least_version.clone(),
+        ..Lift::default()
+    };
+    for release in &args.release {
+        own(&args.namespace, release)?;
+        lift.releases
+            .push((release.model.model.clone(), release.version.clone()));
+    }
+    let proposal = publisher.propose_lift(&lift, Timestamp::now())?;
+    decide(&publisher, proposal, &args.sign)
+}
+
+fn own(namespace: &NamespaceName, release: &ReleaseRef) -> Result<(), Failure> {
+    match release.model.namespace == *namespace {
+        true => Ok(()),
+        false => {
+            let message = format!("--release: expected one of {namespace}, found {release}");
+            Err(Failure::new(Exit::Usage, "other-namespace", message))
+        }
+    }
 }
 
 /// `1.7`: epoch and counter.

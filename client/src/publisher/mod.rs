@@ -7,6 +7,7 @@ mod attest;
 mod authority;
 mod collect;
 mod difference;
+mod effects;
 mod endorse;
 mod examine;
 mod export;
@@ -54,7 +55,7 @@ pub use namespace_log::{LogChange, NamedLog};
 pub use plan::Planned;
 pub use proposal::{Outcome, Proposal, Review};
 pub use release::{ProposedRelease, PublishedRelease, ReleaseTerms};
-pub use restrict::{Restriction, StatusView};
+pub use restrict::{Lift, Restriction, StatusView};
 pub use rotate::{RoleView, RootChange, RootView};
 
 use crate::folder::FileError;
@@ -262,6 +263,18 @@ pub enum PublishError {
         expected: String,
         /// What is there.
         found: String,
+    },
+    /// A status under which every device would refuse every model.
+    #[error("status: no device would use the namespace any more: {reason}")]
+    StopsDevices {
+        /// What devices would refuse.
+        reason: String,
+    },
+    /// A restriction that looks like a slip.
+    #[error("status: {}. Look at the names again; --insist signs it all the same", .doubts.join("; "))]
+    Doubtful {
+        /// What is wrong with it.
+        doubts: Vec<String>,
     },
     /// The registry does not keep such a proposal.
     #[error(

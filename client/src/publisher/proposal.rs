@@ -8,10 +8,11 @@ use std::path::Path;
 
 use assay_authority::metadata::{RoleKeys, Root, Signed, Targets, add_signature};
 use assay_authority::proposal::{self as signing, Base, Checked, Threshold};
+use assay_authority::public::key_id;
 use assay_schema::api::{Publication, Published, SignedRole};
 use assay_schema::proposal::RoleSignature;
 use assay_schema::status;
-use assay_schema::tuf::ModelRole;
+use assay_schema::tuf::{ModelRole, TufKey};
 use assay_schema::{ModelName, NamespaceName, Sha256Digest};
 use assay_trust::TrustError;
 use jiff::{SignedDuration, Timestamp};
@@ -138,13 +139,25 @@ impl Review {
 pub(super) struct Files(BTreeMap<String, Vec<Threshold>>);
 
 impl Files {
-    /// The thresholds of a publication on top of what stands.
+    /// The thresholds of a publication on top of what stands. Keys that its status revokes, or else the one that stands, do not count.
     pub(super) fn of(base: &Current, publication: &Publication) -> Result<Self, PublishError> {
-        let base = Base {
+        let files = Base {
             root: &base.root,
             targets: &base.targets,
         };
-        Ok(Self(signing::thresholds(base, publication)?))
+        let mut all = signing::thresholds(files, publication)?;
+        let revoked = match publication.roles.get(status::ROLE) {
+            Some(file) => Targets::read(file.metadata.as_bytes())?.status()?.revoked_keys,
+            None => base.revoked_keys()?,
+        };
+        // Devices refuse a file with a revoked key's signature, though others signed it. Roots they judge without such signatures.
+        for (_, thresholds) in all.iter_mut().filter(|(role, _)| *role != "root") {
+            for threshold in thresholds {
+                let usable = |key: &TufKey| key_id(key).is_ok_and(|id| !revoked.contains(&id));
+                threshold.keys.keys.retain(usable);
+            }
+        }
+        Ok(Self(all))
     }
 
     fn of_role(&self, role: &str) -> &[Threshold] {
@@ -258,8 +271,12 @@ impl Publisher {
     ) -> Result<Review, PublishError> {
         let record = self.folder.namespace()?;
         let (mut review, base) = self.compare(&record, proposal, now)?;
-        let lines = self.examine(&record, &base, &review.proposal.publication, folder, now)?;
+        let publication = &review.proposal.publication;
+        let lines = self.examine(&record, &base, publication, folder, now)?;
+        let effects = self.effects(&record, &base, publication)?;
+        let said = effects.notes.into_iter().chain(effects.doubts);
         review.changes.extend(lines);
+        review.changes.extend(said.map(|line| format!("status: {line}")));
         Ok(review)
     }
 

@@ -1,5 +1,8 @@
 //! The registry's current metadata, verified by the device's own workflow before a publisher signs on top of it.
 
+use std::collections::BTreeSet;
+
+use assay_authority::metadata::Targets;
 use assay_schema::limits::{MAX_ROOT, MAX_TIMESTAMP};
 use assay_schema::status::ROLE;
 use assay_schema::tuf::ModelRole;
@@ -48,6 +51,38 @@ impl Current {
     pub(super) fn model_roles(&self) -> impl Iterator<Item = (ModelRole, &[u8])> {
         let roles = self.roles.iter();
         roles.map(|(role, bytes)| (role.clone(), bytes.as_slice()))
+    }
+
+    /// The version of a role, as the snapshot and the files that lead to it say; `None` if the snapshot does not name it.
+    pub(super) fn version_of(&self, role: &str) -> Option<u64> {
+        self.refreshed.current_version(role)
+    }
+
+    /// The file of any model's role, as the snapshot names it: its digest is the signed one, its own signatures are not judged.
+    pub(super) fn fetch_role(
+        &self,
+        record: &NamespaceRecord,
+        transport: &dyn Transport,
+        role: &ModelRole,
+    ) -> Result<Option<Vec<u8>>, PublishError> {
+        if let Some(bytes) = self.role(role) {
+            return Ok(Some(bytes.to_vec()));
+        }
+        let Some(wanted) = self.refreshed.wanted_role(&role.name())? else {
+            return Ok(None);
+        };
+        let bytes = Fetch { record, transport }.pinned(&wanted)?;
+        match wanted.matches(&bytes) {
+            true => Ok(Some(bytes)),
+            false => Err(PublishError::Missing { what: wanted.file }),
+        }
+    }
+
+    /// Ids of the keys that the status revokes, where one stands.
+    pub(super) fn revoked_keys(&self) -> Result<BTreeSet<String>, PublishError> {
+        let status = self.status().map(Targets::read).transpose()?;
+        let status = status.map(|file| file.status()).transpose()?;
+        Ok(status.map(|status| status.revoked_keys).unwrap_or_default())
     }
 
     /// The release that is highest in order.

@@ -332,19 +332,23 @@ impl Publisher {
             },
         };
         let delegated = top.delegation(&role).map_err(SigningError::from)?;
-        // Retired keys may still lie in the folder.
-        let publishers = delegated
+        // Retired and revoked keys may still lie in the folder.
+        let revoked = current.revoked_keys()?;
+        let usable = |key: &&SigningKey| key.key_id().is_ok_and(|id| !revoked.contains(&id));
+        let mut publishers = delegated
             .as_ref()
             .unwrap_or(&delegation)
             .keys
             .held(&publishers)
             .map_err(bad_key)?;
+        publishers.retain(usable);
         let root = Root::read(&current.root).map_err(SigningError::from)?;
         let listed = root.role(TopRole::Targets).map_err(SigningError::from)?;
         let signers = keys.targets.as_deref().map(|keys| listed.held(&refs(keys)));
         let signers = signers
             .transpose()
             .map_err(bad_key)?
+            .map(|held| held.into_iter().filter(usable).collect::<Vec<_>>())
             .filter(|held| !held.is_empty());
         let versions = next_versions(current, &role, &top)?;
         let now = self.folder.signing_time(record.identity, &versions, now)?;

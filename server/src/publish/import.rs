@@ -351,11 +351,13 @@ impl Moving<'_> {
             (false, None) => Ok(()),
             (false, Some(_)) => Err(missing(TARGETS, "a delegation to status")),
             (true, None) => Err(missing("roles", "the status file that targets delegate")),
-            (true, Some(sent)) => match judge::status(refreshed, sent.bytes.as_bytes()) {
-                // The authority's to renew, as where it stood before.
-                Err(TrustError::Expired { role, .. }) if role == status::ROLE => Ok(()),
-                judged => Ok(judged?),
-            },
+            (true, Some(sent)) => {
+                match judge::status(refreshed, sent.bytes.as_bytes(), &self.targets.bytes) {
+                    // The authority's to renew, as where it stood before.
+                    Err(TrustError::Expired { role, .. }) if role == status::ROLE => Ok(()),
+                    judged => Ok(judged.map(drop)?),
+                }
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assay_schema::status::Status;
 use assay_schema::tuf::{ModelRole, metadata_file};
 use assay_schema::{ModelName, NamespaceName, Sha256Digest, Verdict, VersionName};
 use assay_trust::{Refreshed, Roots};
@@ -136,16 +137,19 @@ pub fn endorsement(
     }
 }
 
-/// Whether a device accepts a status file.
+/// The status of a file that a device accepts, and under which it still accepts this state: what restricts every model at once would
+/// stop devices until another status came.
 ///
 /// # Errors
-/// It would refuse it.
-pub fn status(refreshed: &Refreshed, bytes: &[u8]) -> Result<(), TrustError> {
+/// It would refuse the file, or every model under it.
+pub fn status(refreshed: &Refreshed, bytes: &[u8], targets: &str) -> Result<Status, TrustError> {
     let accepted = refreshed
         .clone()
         .accept_role(assay_schema::status::ROLE, bytes)
         .map_err(|failure| failure.error)?;
-    accepted.status_target().map(drop)
+    let status = accepted.status()?;
+    accepted.stopped_by(&status, targets.as_bytes(), bytes)?;
+    Ok(status)
 }
 
 impl Files {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use assay_schema::Sha256Digest;
 use assay_schema::api::RoleState;
-use assay_schema::status;
+use assay_schema::status::{self, Status};
 use assay_schema::tuf::ModelRole;
 use assay_trust::Refreshed;
+use assay_trust::restricted::revoked_signer;
 use assay_verifier::TrustError;
 use jiff::Timestamp;
 
@@ -140,9 +141,7 @@ impl Proposed<'_> {
             }
         }
         let status = self.sent.iter().find(|r| r.role == SignedBy::Status);
-        if status.is_some() || sent_targets.is_some() || self.root.is_some() {
-            self.judge_status(&refreshed, status).await?;
-        }
+        self.judge_status(&refreshed, status, &targets).await?;
         if sent_targets.is_some() || self.root.is_some() {
             self.judge_unchanged_roles(&refreshed).await?;
         }
@@ -165,9 +164,15 @@ impl Proposed<'_> {
         Ok(())
     }
 
-    /// Where the targets delegate a status, devices use nothing without a valid one. One that has expired is the authority's to
-    /// renew, and keeps the other roles from nothing here.
-    async fn judge_status(&self, refreshed: &Refreshed, sent: Option<&NewRole>) -> Result<(), PublishError> {
+    /// Where the targets delegate a status, devices use nothing without a valid one, under which the state itself holds. One that
+    /// stands and has expired, or stops every model, is the authority's to renew, and keeps the other roles from nothing here; but
+    /// no file is published that it refuses for its signers.
+    async fn judge_status(
+        &self,
+        refreshed: &Refreshed,
+        sent: Option<&NewRole>,
+        targets: &str,
+    ) -> Result<(), PublishError> {
         let missing = |subject: &str, expected: &str| {
             PublishError::Trust(TrustError::Malformed {
                 subject: subject.to_owned(),
@@ -179,16 +184,34 @@ impl Proposed<'_> {
         let bytes = match (refreshed.has_status(), sent, stands) {
             (false, Some(_), _) => return Err(missing(TARGETS, "a delegation to status")),
             (false, None, _) => return Ok(()),
-            (true, Some(sent), _) => return Ok(judge::status(refreshed, sent.bytes.as_bytes())?),
+            (true, Some(sent), _) => {
+                let status = judge::status(refreshed, sent.bytes.as_bytes(), targets)?;
+                return self.judge_signers(&status);
+            }
             (true, None, None) => {
                 return Err(missing("publication", "the status file that targets delegate"));
             }
             (true, None, Some(stands)) => self.metadata(status::ROLE, stands.version).await?,
         };
-        match judge::status(refreshed, &bytes.unwrap_or_default()) {
-            Err(TrustError::Expired { role, .. }) if role == status::ROLE => Ok(()),
-            judged => Ok(judged?),
+        match refreshed
+            .clone()
+            .accept_role(status::ROLE, &bytes.unwrap_or_default())
+        {
+            Ok(accepted) => self.judge_signers(&accepted.status()?),
+            Err(failure) => match failure.error {
+                TrustError::Expired { role, .. } if role == status::ROLE => Ok(()),
+                error => Err(error.into()),
+            },
         }
+    }
+
+    /// No new file has the signature of a key that the status revokes: devices would refuse what they may use now.
+    fn judge_signers(&self, status: &Status) -> Result<(), PublishError> {
+        let signed = self.sent.iter().filter(|role| role.role != SignedBy::Status);
+        for role in signed {
+            revoked_signer(status, &role.name, role.bytes.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// New top-level targets must not take away what devices may use: every role holds on under them. Only a role that has itself

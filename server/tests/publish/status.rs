@@ -167,6 +167,54 @@ async fn refuses_a_status_that_no_device_would_take() {
 }
 
 #[actix_web::test]
+async fn refuses_a_status_under_which_devices_would_use_nothing_any_more() {
+    let world = World::new(&json!({})).await;
+    let id = |seed| key_id(&tuf_key(&key(seed)));
+    for extra in [
+        json!({"versions": {"tragets": 3}}),
+        json!({"versions": {"root": 2}}),
+        json!({"versions": {"targets": 3}}),
+        json!({"revoked_keys": [id(30)]}),
+        json!({"revoked_keys": [id(4)]}),
+    ] {
+        let stops = status_file(&world.authority, 2, LATER, &content(&extra), &key(30));
+        let sent = publication(&[("status", &stops, Some(&world.status))]);
+        let problem = world.registry.publish("acme", &sent).await.expect(422);
+        let detail = problem.problem("metadata-refused").detail;
+        assert!(detail.contains("the authority's status"), "{extra}: {detail}");
+    }
+    device(&world.registry, "acme", &world.authority, Want::Highest, BUNDLE)
+        .await
+        .permitted();
+    // What stops one model is the authority's to say.
+    let one = json!({"versions": {"model.minilm.0": 1, "model.nosuch.0": 9}, "revoked_keys": [id(5)]});
+    let status = status_file(&world.authority, 2, LATER, &content(&one), &key(30));
+    let sent = publication(&[("status", &status, Some(&world.status))]);
+    world.registry.publish("acme", &sent).await.expect(200);
+    let verdict = world.refused(BUNDLE).await;
+    assert_eq!(verdict.refusal().unwrap().1.code, "revoked-key");
+}
+
+#[actix_web::test]
+async fn refuses_a_file_that_a_revoked_key_signed() {
+    let registry = Registry::new().await;
+    let authority = registry.namespace("acme", Visibility::Public).await;
+    let (manifest, file) = registry.first_release("acme", &authority).await;
+    let parent = first_targets(&registry).await;
+    let publisher = key_id(&tuf_key(&key(5)));
+    let text = content(&json!({"revoked_keys": [publisher]}));
+    let status = status_file(&authority, 1, LATER, &text, &key(30));
+    let targets = targets(&authority, 2);
+    let sent = publication(&[("targets", &targets, Some(&parent)), ("status", &status, None)]);
+    registry.publish("acme", &sent).await.expect(200);
+    let again = authority.model(&role("minilm"), 2, &[&manifest]);
+    let sent = publication(&[("model.minilm.0", &again, Some(&file))]);
+    let problem = registry.publish("acme", &sent).await.expect(422);
+    let detail = problem.problem("metadata-refused").detail;
+    assert!(detail.contains(&publisher), "{detail}");
+}
+
+#[actix_web::test]
 async fn an_expired_status_stops_devices_until_it_is_renewed() {
     let world = World::new(&json!({})).await;
     world.registry.pass(SignedDuration::from_hours(24 * 31));

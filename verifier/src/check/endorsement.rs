@@ -9,12 +9,11 @@ use assay_schema::trust_policy::{RequiredAuthority, Requirement};
 use assay_schema::tuf::ModelRole;
 use assay_schema::verdict::{Refusal, Subject};
 use assay_schema::{NamespaceName, Sha256Digest, Stage};
-use assay_trust::Refreshed;
 use assay_trust::releases::ListedRelease;
+use assay_trust::{Refreshed, restricted};
 use jiff::Timestamp;
 
 use super::release::Passed;
-use super::status::restricted;
 use super::{CheckStep, Checked, Context, Goal};
 use crate::approved::Approved;
 use crate::consensus::{Consensus, Endorsement, Known, Said, judge};
@@ -195,8 +194,8 @@ impl Gathering {
                 "Ask the authority to sign the release as it is.",
             ));
         }
-        if let Some(refused) = restricted(listed, ctx) {
-            return Err(refused);
+        if let Some(status) = &ctx.status {
+            restricted::release(status, &ctx.request.model, listed).map_err(|e| e.refusal())?;
         }
         let keys = trust.authority_keys(&self.role.name()).map_err(|e| e.refusal())?;
         // Whoever holds the same key twice is one authority, not two.

@@ -167,6 +167,8 @@ enum Flow {
     Pass(Box<release::Passed>),
     /// A stage refused.
     Stop(Stage, Refusal, DeviceState),
+    /// The check begins once more from this state, which differs in what decides about the next root.
+    Again(DeviceState),
     /// A stage deferred.
     Wait(Stage, Timestamp, String, DeviceState),
 }
@@ -299,11 +301,14 @@ impl Context {
         }
     }
 
-    /// What was kept is refused, though the registry calls it unchanged: it may be damaged, or the answer wrong. So the check
-    /// begins once more, without it.
+    /// Begins the check once more, without what was kept: it is refused, though the registry calls it unchanged, and may be damaged,
+    /// or the answer wrong; or it is not what the next root goes with.
     fn begin_without_kept(mut self, state: DeviceState) -> CheckStep {
         self.rests_on_kept = false;
-        self.request.route = Route::Bundle { cached: None };
+        self.request.route = match self.request.route {
+            Route::Bundle { .. } => Route::Bundle { cached: None },
+            Route::Static { .. } => Route::Static { cached: None },
+        };
         self.prefetch = Prefetch::default();
         self.used = Used::default();
         self.etag = None;
@@ -339,6 +344,7 @@ impl Context {
             Flow::Need(phase, fetch) => self.need(phase, fetch),
             Flow::Pass(passed) => self.pass(*passed),
             Flow::Stop(_, _, state) if self.rests_on_kept => self.begin_without_kept(state),
+            Flow::Again(state) => self.begin_without_kept(state),
             Flow::Stop(stage, refusal, state) => self.stop(stage, refusal, state),
             // Only a release's manifest defers, which no other authority is asked for.
             Flow::Wait(stage, until, reason, mut state) => {

@@ -207,6 +207,10 @@ pub(super) fn stop(stage: Stage, error: TrustError, state: DeviceState) -> Flow 
 }
 
 pub(super) fn failed(stage: Stage, failure: Failure) -> Flow {
+    let stage = match failure.error {
+        TrustError::RevokedRoot { .. } => Stage::TrustRoot,
+        _ => stage,
+    };
     stop(stage, failure.error, failure.state)
 }
 
@@ -277,14 +281,14 @@ fn step_roots(roots: Roots, used: usize, ctx: &mut Context) -> Flow {
 }
 
 fn accept_root(roots: Roots, used: usize, bytes: &[u8]) -> Flow {
-    match roots.accept(bytes) {
+    match roots.accept_or_stay(bytes) {
         Ok(roots) => Flow::Next(Phase::Roots(roots, used)),
         Err(failure) => failed(Stage::TrustRoot, *failure),
     }
 }
 
 fn finish_roots(roots: Roots, ctx: &mut Context) -> Flow {
-    ctx.more_roots = roots.next_version().is_none();
+    ctx.more_roots = roots.has_more();
     match roots.finish() {
         Ok(next) => {
             let (threshold, keys) = next.root_threshold();

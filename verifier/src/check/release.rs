@@ -3,13 +3,13 @@
 use assay_provenance::crypto::sha256;
 use assay_schema::{ReleaseManifest, Sha256Digest, Stage, tuf};
 use assay_trust::releases::ListedRelease;
+use assay_trust::restricted::{self, revoked_signer};
 use assay_trust::{DeviceState, Refreshed, TrustError};
 
 use super::endorsement::not_endorsed;
 use super::log::Log;
 use super::phase::{Phase, at_hand, failed, pinned, stop};
 use super::provenance::Provenance;
-use super::status::{restricted, revoked_signer};
 use super::{Context, Flow, Goal};
 use crate::report::refusal;
 use crate::request::{Fetch, Resource, Want};
@@ -83,9 +83,10 @@ impl Role {
             Ok(trust) => trust,
             Err(failure) => return failed(Stage::Release, *failure),
         };
-        let revoked = ctx.status.as_ref().and_then(|s| revoked_signer(s, &name, bytes));
-        if let Some(refusal) = revoked {
-            return Flow::Stop(Stage::Release, refusal, trust.into_state());
+        if let Some(status) = &ctx.status
+            && let Err(error) = revoked_signer(status, &name, bytes)
+        {
+            return stop(Stage::Release, error, trust.into_state());
         }
         let found = match &ctx.request.want {
             Want::Highest => trust.highest(&current),
@@ -204,8 +205,10 @@ impl Manifest {
             );
             return Flow::Stop(Stage::Release, replaced, trust.into_state());
         }
-        if let Some(refusal) = restricted(&release, ctx) {
-            return Flow::Stop(Stage::Release, refusal, trust.into_state());
+        if let Some(status) = &ctx.status
+            && let Err(error) = restricted::release(status, model, &release)
+        {
+            return stop(Stage::Release, error, trust.into_state());
         }
         Flow::Next(Phase::Manifest(Box::new(Self { trust, release })))
     }

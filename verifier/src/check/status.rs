@@ -2,15 +2,10 @@
 //!
 //! A role that exists must be there, valid and unexpired: else a registry could hide a revocation by withholding it.
 
-use std::collections::BTreeSet;
-
-use assay_provenance::crypto::sha256;
-use assay_schema::status::{ROLE, Status, TARGET};
-use assay_schema::verdict::Refusal;
-use assay_schema::{Stage, tuf};
-use assay_trust::releases::ListedRelease;
-use assay_trust::{DeviceState, Refreshed};
-use serde::Deserialize;
+use assay_schema::Stage;
+use assay_schema::status::ROLE;
+use assay_trust::restricted::old_role;
+use assay_trust::{DeviceState, Refreshed, TrustError};
 
 use super::phase::{Phase, at_hand, failed, pinned, stop};
 use super::release::Role;
@@ -23,16 +18,6 @@ pub(super) struct AwaitStatus {
     trust: Refreshed,
 }
 
-#[derive(Deserialize)]
-struct Signatures {
-    signatures: Vec<Signature>,
-}
-
-#[derive(Deserialize)]
-struct Signature {
-    keyid: String,
-}
-
 impl AwaitStatus {
     pub(super) fn state(&self) -> &DeviceState {
         self.trust.state()
@@ -42,9 +27,12 @@ impl AwaitStatus {
         if trust.has_status() {
             return Flow::Next(Phase::Status(Box::new(Self { trust })));
         }
+        if let Some(error) = trust.refused_root() {
+            return stop(Stage::TrustRoot, error, trust.into_state());
+        }
         ctx.reports.evidence(Stage::Freshness, "status", "none");
-        if let Some(refusal) = old_root(&trust) {
-            return Flow::Stop(Stage::Freshness, refusal, trust.into_state());
+        if let Err(error) = old_root(&trust) {
+            return stop(Stage::Freshness, error, trust.into_state());
         }
         ctx.reports.pass(Stage::Freshness);
         Role::begin(trust, ctx)
@@ -77,9 +65,9 @@ impl AwaitStatus {
             Ok(trust) => trust,
             Err(failure) => return failed(Stage::Freshness, *failure),
         };
-        let status = match read(&trust) {
+        let status = match trust.status() {
             Ok(status) => status,
-            Err(refusal) => return Flow::Stop(Stage::Freshness, *refusal, trust.into_state()),
+            Err(error) => return stop(Stage::Freshness, error, trust.into_state()),
         };
         if let Some((version, expires)) = trust.role_version(ROLE) {
             ctx.reports.evidence(Stage::Freshness, "status", version);
@@ -89,11 +77,19 @@ impl AwaitStatus {
             .evidence(Stage::Freshness, "status_issued", status.issued);
         let least_root = status.versions.get("root").copied().unwrap_or(0);
         let trust = trust.restrict(least_root, &status.revoked_keys);
-        let too_old = too_old(&trust, &status, ctx).or_else(|| old_root(&trust));
-        let targets = revoked_signer(&status, "targets", ctx.used.targets.as_bytes());
-        let own = revoked_signer(&status, ROLE, bytes);
-        if let Some(refusal) = too_old.or(targets).or(own) {
-            return Flow::Stop(Stage::Freshness, refusal, trust.into_state());
+        // A registry that withheld the next root would have shown this very state, and the device would have gone on from it: so what
+        // a status of stolen, replaced keys revoked holds no longer, and the root is judged again without it.
+        match trust.refused_root() {
+            Some(error) => return stop(Stage::TrustRoot, error, trust.into_state()),
+            None if trust.stayed() => return Flow::Again(trust.into_state()),
+            None => {}
+        }
+        let version = |role: &str| trust.current_version(role);
+        let judged = old_role(&status, Some(&ctx.request.model), version)
+            .and_then(|()| old_root(&trust))
+            .and_then(|()| trust.stopped_by(&status, ctx.used.targets.as_bytes(), bytes));
+        if let Err(error) = judged {
+            return stop(Stage::Freshness, error, trust.into_state());
         }
         ctx.used.role(ROLE.to_owned(), bytes);
         ctx.status = Some(status);
@@ -102,95 +98,16 @@ impl AwaitStatus {
     }
 }
 
-fn read(trust: &Refreshed) -> Result<Status, Box<Refusal>> {
-    let target = trust.status_target().map_err(|e| Box::new(e.refusal()))?;
-    let inline = target.note.inline.unwrap_or_default();
-    let digest = sha256(inline.as_bytes());
-    let advice = "The authority signed a status that cannot be read: tell them, or update this software. What is active stays \
-                  active.";
-    let malformed =
-        |expected: String, found: String| Box::new(refusal("malformed", TARGET, expected, found, advice));
-    if digest != target.sha256 || inline.len() as u64 != target.length {
-        return Err(malformed(
-            format!("{} inline bytes with SHA-256 {}", target.length, target.sha256),
-            format!("{} with {digest}", inline.len()),
-        ));
-    }
-    Status::parse(inline.as_bytes()).map_err(|e| malformed("a status of version 1".to_owned(), e.to_string()))
-}
-
-/// The versions that the status asks for, of the top-level roles and of this model's.
-fn too_old(trust: &Refreshed, status: &Status, ctx: &Context) -> Option<Refusal> {
-    let concerns = |role: &str| match tuf::ModelRole::parse(role) {
-        Some(role) => role.model == ctx.request.model,
-        None => true,
-    };
-    let mut wanted = status.versions.iter().filter(|(role, _)| concerns(role));
-    let (role, least) =
-        wanted.find(|(role, least)| trust.current_version(role).is_none_or(|v| v < **least))?;
-    let found = trust
-        .current_version(role)
-        .map_or_else(|| "none".to_owned(), |v| v.to_string());
-    Some(below(role, *least, &found))
-}
-
 /// The root's version that any status asked for which this device has seen.
-fn old_root(trust: &Refreshed) -> Option<Refusal> {
-    let least = trust.state().restrictions.as_ref()?.least_root;
-    let found = trust.root_version();
-    (found < least).then(|| below("root", least, &found.to_string()))
-}
-
-fn below(role: &str, least: u64, found: &str) -> Refusal {
-    refusal(
-        "below-status",
-        role,
-        format!("version {least} or more, as the authority's status demands"),
-        found,
-        "The registry serves an old state, or hands out one that the authority gave up: try another registry or mirror, or tell \
-         the authority. What is active stays active.",
-    )
-}
-
-/// A revoked key's signature on a file of this role. Others may have signed it, too; but without this one the file might not
-/// have reached its threshold, and the authority has it signed anew by those who remain.
-pub(super) fn revoked_signer(status: &Status, role: &str, bytes: &[u8]) -> Option<Refusal> {
-    // The file was verified: it has signatures, each with a key id.
-    let signers: BTreeSet<String> = serde_json::from_slice::<Signatures>(bytes)
-        .map(|file| file.signatures.into_iter().map(|s| s.keyid).collect())
-        .unwrap_or_default();
-    let revoked = signers.intersection(&status.revoked_keys).next()?;
-    Some(refusal(
-        "revoked-key",
-        role,
-        "signatures of keys that the authority has not revoked",
-        format!("one of key {revoked}"),
-        "Wait until the authority has this file signed anew. What is active stays active.",
-    ))
-}
-
-/// What the status says of a release.
-pub(super) fn restricted(release: &ListedRelease, ctx: &Context) -> Option<Refusal> {
-    let (status, model) = (ctx.status.as_ref()?, &ctx.request.model);
-    if let Some(revoked) = status.revocation(model, &release.version, &release.target.sha256) {
-        let why = match revoked.reason.is_empty() {
-            true => "no reason is given",
-            false => revoked.reason.as_str(),
-        };
-        return Some(refusal(
-            "revoked",
-            format!("release {}", release.version),
-            "a release that its authority has not revoked",
-            format!("revoked: {why}"),
-            "Wait for another release of this model. If this one is active here, stop using it.",
-        ));
+fn old_root(trust: &Refreshed) -> Result<(), TrustError> {
+    let restrictions = trust.state().restrictions.as_ref();
+    let (least, found) = (restrictions.map_or(0, |r| r.least_root), trust.root_version());
+    match found < least {
+        true => Err(TrustError::OldRole {
+            role: "root".to_owned(),
+            least,
+            found: Some(found),
+        }),
+        false => Ok(()),
     }
-    let least = status.orders.get(model).filter(|least| release.order < **least)?;
-    Some(refusal(
-        "below-status",
-        format!("release {}", release.version),
-        format!("order {least} or more, as the authority's status demands"),
-        format!("order {}", release.order),
-        "Take a newer release of this model.",
-    ))
 }

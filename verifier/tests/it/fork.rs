@@ -7,6 +7,7 @@ use assay_verifier::provenance::sha256;
 use assay_verifier::{Answer, CheckStep, Checked, Resource, check};
 use serde_json::{Value, json};
 
+use crate::support::simulator::{ids, listed};
 use crate::support::testlog::{self, TestLog, Witness, logged};
 use crate::support::*;
 
@@ -323,4 +324,79 @@ fn an_unchanged_root_may_change_its_log() {
     other.logged(&sim);
     permit(testlog::check(&mut device, &sim, &other));
     assert_eq!(device.state().followed.unwrap().log.log, other.public.to_string());
+}
+
+/// The authority gives the status role to another key, whose first status restricts nothing.
+fn replace_status_key(sim: &mut Simulator) {
+    let key = vec![new_key()];
+    let (id, listed) = (ids(&key), listed(&key));
+    sim.keys.insert("status".to_owned(), key);
+    sim.restrict(&status("versions", json!({})));
+    sim.edit("targets", |signed| {
+        let delegations = &mut signed["delegations"];
+        let keys = delegations["keys"].as_object_mut().unwrap();
+        keys.extend(listed.as_object().unwrap().clone());
+        let roles = delegations["roles"].as_array_mut().unwrap();
+        let role = roles.iter_mut().find(|r| r["name"] == "status").unwrap();
+        role["keyids"] = json!(id);
+    });
+}
+
+#[test]
+fn what_a_stolen_status_key_revoked_of_root_keys_ends_with_that_key_though_the_root_comes_first() {
+    for by in ROUTES {
+        let (mut sim, mut device) = revoked(by, 3);
+        replace_status_key(&mut sim);
+        sim.rotate("root");
+        sim.rotate("root");
+        device.permitted(&sim);
+        let state = device.state();
+        assert_eq!(state.root, text(sim.roots.last().unwrap()));
+        assert!(state.restrictions.unwrap().revoked_keys.is_empty());
+    }
+}
+
+#[test]
+fn a_root_of_revoked_keys_stays_refused_under_a_status_of_another_key_that_revokes_them_too() {
+    for by in ROUTES {
+        let (mut sim, mut device) = revoked(by, 2);
+        let keys: Vec<String> = sim.keys["root"]
+            .iter()
+            .take(2)
+            .map(|k| k.key_id().unwrap())
+            .collect();
+        replace_status_key(&mut sim);
+        sim.restrict(&status("revoked_keys", json!(keys)));
+        sim.rotate("root");
+        assert_eq!(device.refused(&sim), code(Stage::TrustRoot, "revoked-key"));
+        assert_eq!(device.state().root, text(&sim.roots[0]));
+    }
+}
+
+#[test]
+fn a_root_of_revoked_keys_lets_nothing_pass_that_holds_under_the_root_before_it() {
+    // A registry that shows the root is not believed the rest either, though the rest would do without it.
+    for by in ROUTES {
+        let (mut sim, mut device) = revoked(by, 2);
+        sim.rotate("root");
+        assert_eq!(device.refused(&sim), code(Stage::TrustRoot, "revoked-key"));
+        let mut without = sim.clone();
+        without.edit("targets", |signed| {
+            let roles = signed["delegations"]["roles"].as_array_mut().unwrap();
+            roles.retain(|r| r["name"] != "status");
+        });
+        assert_eq!(device.refused(&without), code(Stage::TrustRoot, "revoked-key"));
+    }
+}
+
+#[test]
+fn a_root_of_revoked_keys_with_other_online_keys_needs_its_owners_word() {
+    for by in ROUTES {
+        let (mut sim, mut device) = revoked(by, 3);
+        replace_status_key(&mut sim);
+        sim.rotate("timestamp");
+        assert_eq!(device.refused(&sim), code(Stage::TrustRoot, "revoked-key"));
+        device.pin.terms.confirmed_root = Some(digest(&sim));
+        device.permitted(&sim);
+    }
 }

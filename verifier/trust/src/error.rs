@@ -1,7 +1,7 @@
 //! Refusals of the TUF workflow.
 
 use assay_schema::verdict::Refusal;
-use assay_schema::{ModelName, ReleaseOrder, Sha256Digest};
+use assay_schema::{ModelName, ReleaseOrder, Sha256Digest, VersionName};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::workflow::Times;
@@ -113,6 +113,46 @@ pub enum TrustError {
         /// The revoked keys that signed it.
         keys: String,
     },
+    /// A role that is older than the status demands.
+    #[error("{role}: expected version {least} or more, as the authority's status demands, found {}", standing(*.found))]
+    OldRole {
+        /// The role.
+        role: String,
+        /// The least version.
+        least: u64,
+        /// What stands; `None` where there is no such role.
+        found: Option<u64>,
+    },
+    /// A file with the signature of a key that the status revokes.
+    #[error(
+        "{role}: expected no signatures of keys that the authority's status revokes, found one of key {key}"
+    )]
+    RevokedKey {
+        /// The role.
+        role: String,
+        /// The key's id.
+        key: String,
+    },
+    /// A release that the status revokes.
+    #[error("release {version} is revoked: {}", why(.reason))]
+    RevokedRelease {
+        /// The release.
+        version: VersionName,
+        /// For people; may be empty.
+        reason: String,
+    },
+    /// A release below the least order that the status demands of its model.
+    #[error(
+        "release {version}: expected order {least} or more, as the authority's status demands, found {found}"
+    )]
+    OldRelease {
+        /// The release.
+        version: VersionName,
+        /// The least order.
+        least: ReleaseOrder,
+        /// The release's.
+        found: ReleaseOrder,
+    },
     /// A root that is older than the owner's least.
     #[error("root: expected version {expected} or more, as this device's owner demands, found {found}")]
     OldRoot {
@@ -142,6 +182,17 @@ pub enum TrustError {
     /// The cryptographic provider is not usable.
     #[error("cryptographic provider: {0}")]
     Provider(String),
+}
+
+fn standing(version: Option<u64>) -> String {
+    version.map_or_else(|| "none".to_owned(), |v| v.to_string())
+}
+
+fn why(reason: &str) -> &str {
+    match reason {
+        "" => "no reason is given",
+        reason => reason,
+    }
 }
 
 fn chain(error: &sigstore_tuf::Error) -> String {
@@ -279,6 +330,34 @@ impl TrustError {
                 "a root that holds without signatures of keys that the authority revoked".to_owned(),
                 format!("SHA-256 {sha256}, which needs those of {keys}"),
             ),
+            Self::OldRole { role, least, found } => parts(
+                "below-status",
+                role,
+                format!("version {least} or more, as the authority's status demands"),
+                standing(*found),
+            ),
+            Self::RevokedKey { role, key } => parts(
+                "revoked-key",
+                role,
+                "signatures of keys that the authority has not revoked".to_owned(),
+                format!("one of key {key}"),
+            ),
+            Self::RevokedRelease { version, reason } => parts(
+                "revoked",
+                &format!("release {version}"),
+                "a release that its authority has not revoked".to_owned(),
+                format!("revoked: {}", why(reason)),
+            ),
+            Self::OldRelease {
+                version,
+                least,
+                found,
+            } => parts(
+                "below-status",
+                &format!("release {version}"),
+                format!("order {least} or more, as the authority's status demands"),
+                format!("order {found}"),
+            ),
             Self::OldRoot { expected, found } => parts(
                 "below-pin",
                 "root",
@@ -368,6 +447,7 @@ impl TrustError {
                 "Whoever stole a retired key may have signed it: do not follow it. {}",
                 confirm_root(sha256)
             ),
+            Self::OldRelease { .. } => "Take a newer release of this model.".to_owned(),
             _ => advice(code).to_owned(),
         }
     }
@@ -453,6 +533,12 @@ fn advice(code: &str) -> &'static str {
             "The registry or something between it and this device changed a file, or serves a half-finished state: \
              try again; if it stays, tell the namespace's authority. What is active stays active."
         }
+        "below-status" => {
+            "The registry serves an old state, or hands out one that the authority gave up: try another registry or mirror, or tell \
+             the authority. What is active stays active."
+        }
+        "revoked-key" => "Wait until the authority has this file signed anew. What is active stays active.",
+        "revoked" => "Wait for another release of this model. If this one is active here, stop using it.",
         "no-release" => {
             "Check the model's name and version; `assay search` and `assay releases` list what the registry says that it has."
         }

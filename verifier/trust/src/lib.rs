@@ -13,6 +13,7 @@
 //! | [`rules`] | Assay's rules, or TUF's alone for foreign repositories |
 //! | [`workflow`] | the order of the steps, floors that a half-finished refresh cannot erase, fast-forward recovery |
 //! | [`releases`] | finding a release: delegation search, order, epochs |
+//! | [`restricted`] | what a status restricts of the state that it is part of |
 //! | [`foreign`] | what a foreign repository's files and targets are called, and the search through nested delegations |
 //! | [`error`] | refusals with stage, expected and found |
 
@@ -33,6 +34,7 @@ pub mod foreign;
 pub mod keys;
 pub mod pin;
 pub mod releases;
+pub mod restricted;
 pub mod rules;
 pub mod terms;
 pub mod workflow;

@@ -34,6 +34,27 @@ pub(crate) struct Core<R: Rules> {
     pub(crate) time: Times,
     /// Delegated roles that were accepted.
     pub(crate) delegated: Vec<String>,
+    /// The next root, refused for its signers: nothing passes unless the status that stands takes the revocation back.
+    pub(crate) refused: Option<RefusedRoot>,
+}
+
+/// A next root that holds only with the signatures of revoked keys.
+#[derive(Debug, Clone)]
+pub(crate) struct RefusedRoot {
+    subject: String,
+    sha256: Sha256Digest,
+    /// The revoked keys that signed it.
+    by: Vec<String>,
+}
+
+impl From<RefusedRoot> for TrustError {
+    fn from(root: RefusedRoot) -> Self {
+        Self::RevokedRoot {
+            subject: root.subject,
+            sha256: root.sha256,
+            keys: root.by.join(", "),
+        }
+    }
 }
 
 /// What time it is.
@@ -66,7 +87,8 @@ impl<R: Rules> Core<R> {
 
     pub(crate) fn fail<T>(self, error: TrustError) -> Step<T> {
         Err(Box::new(Failure {
-            error,
+            // Files that do not hold under the trusted root may well be those of the root that was refused.
+            error: self.refused.map_or(error, TrustError::from),
             state: self.state,
         }))
     }

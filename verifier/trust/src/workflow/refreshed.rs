@@ -144,6 +144,23 @@ impl Refreshed {
         }
     }
 
+    /// The next root that [`Roots::accept_or_stay`] refused, as far as what a status restricted up to now still refuses it. With
+    /// `None` the root may be asked for again.
+    pub fn refused_root(&self) -> Option<TrustError> {
+        let refused = self.core.refused.as_ref()?;
+        let restrictions = self.core.state.restrictions.as_ref();
+        let still = |key: &String| restrictions.is_some_and(|r| r.revoked_keys.contains(key));
+        match refused.by.iter().all(still) {
+            true => Some(refused.clone().into()),
+            false => None,
+        }
+    }
+
+    /// Whether the walk stayed at a root because the next one was refused.
+    pub fn stayed(&self) -> bool {
+        self.core.refused.is_some()
+    }
+
     /// Remembers what an accepted status restricts of roots, and says what holds now.
     #[must_use]
     pub fn restrict(mut self, least_root: u64, revoked_keys: &BTreeSet<String>) -> Self {

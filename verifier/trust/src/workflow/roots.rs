@@ -66,6 +66,7 @@ impl<R: Rules> Roots<R> {
                     },
                     state,
                     delegated: Vec::new(),
+                    refused: None,
                 },
                 rotations: 0,
                 terms,
@@ -81,7 +82,7 @@ impl<R: Rules> Roots<R> {
 
     /// The version to ask for next; `None` when this run has followed as many as it may (TUF 5.3.3). The next run goes on.
     pub fn next_version(&self) -> Option<u64> {
-        (self.rotations < R::MAX_ROOT_ROTATIONS)
+        (self.rotations < R::MAX_ROOT_ROTATIONS && self.core.refused.is_none())
             .then(|| self.version().checked_add(1))
             .flatten()
     }
@@ -91,13 +92,39 @@ impl<R: Rules> Roots<R> {
         &self.core.state
     }
 
+    /// Whether this run followed as many roots as it may.
+    pub fn has_more(&self) -> bool {
+        self.rotations >= R::MAX_ROOT_ROTATIONS
+    }
+
+    /// As [`Roots::accept`]; but a root that only revoked keys vouch for ends the rotations, and the walk goes on under the trusted one
+    /// as if the registry had withheld it. Whoever asks for that must not let anything pass while [`Refreshed::refused_root`] says that
+    /// it was refused.
+    ///
+    /// # Errors
+    /// As [`Roots::accept`], but for [`TrustError::RevokedRoot`].
+    pub fn accept_or_stay(self, bytes: &[u8]) -> Step<Self> {
+        match self.only_by_revoked_keys(bytes) {
+            // It is judged in every other way first: what is no next root at all is refused as such.
+            Some(root) => match self.clone().accept(bytes) {
+                Err(failure) if matches!(failure.error, TrustError::RevokedRoot { .. }) => {
+                    let mut stayed = self;
+                    stayed.core.refused = Some(root);
+                    Ok(stayed)
+                }
+                judged => judged,
+            },
+            None => self.accept(bytes),
+        }
+    }
+
     /// Accepts the next root: signed by the trusted root's threshold and by its own, version exactly one higher
     /// (TUF 5.3.4, 5.3.5).
     ///
     /// # Errors
     /// It is not that.
     pub fn accept(mut self, bytes: &[u8]) -> Step<Self> {
-        let subject = format!("{}.root.json", self.version().saturating_add(1));
+        let subject = self.next_file();
         if bytes.len() as u64 > limits::MAX_ROOT {
             return self
                 .core
@@ -113,8 +140,8 @@ impl<R: Rules> Roots<R> {
             Ok(text) => text,
             Err(error) => return self.core.fail(error),
         };
-        if let Some(error) = self.only_by_revoked_keys(&subject, bytes) {
-            return self.core.fail(error);
+        if let Some(root) = self.only_by_revoked_keys(bytes) {
+            return self.core.fail(root.into());
         }
         if self.core.state.followed.is_some() || self.terms.log.is_some() {
             self.core.state.keep_settled();
@@ -138,13 +165,12 @@ impl<R: Rules> Roots<R> {
 
     /// A next root that holds only with the signatures of keys that a status revoked: whoever stole them could fork the namespace
     /// from any root that they were retired by. The owner may have learned from the authority that this root is right all the same.
-    fn only_by_revoked_keys(&self, subject: &str, bytes: &[u8]) -> Option<TrustError> {
+    fn only_by_revoked_keys(&self, bytes: &[u8]) -> Option<RefusedRoot> {
         let revoked = &self.core.state.restrictions.as_ref()?.revoked_keys;
         let sha256 = sha256(bytes);
         if revoked.is_empty() || self.terms.confirmed_root == Some(sha256) {
             return None;
         }
-        // The file was verified: it is JSON with signatures.
         let mut file: Value = serde_json::from_slice(bytes).unwrap_or_default();
         let signatures = file.get_mut("signatures").and_then(Value::as_array_mut)?;
         let mut by = Vec::new();
@@ -159,12 +185,16 @@ impl<R: Rules> Roots<R> {
         let without = serde_json::to_vec(&file).unwrap_or_default();
         match by.is_empty() || self.core.set.clone().update_root(&without).is_ok() {
             true => None,
-            false => Some(TrustError::RevokedRoot {
-                subject: subject.to_owned(),
+            false => Some(RefusedRoot {
+                subject: self.next_file(),
                 sha256,
-                keys: by.join(", "),
+                by,
             }),
         }
+    }
+
+    fn next_file(&self) -> String {
+        format!("{}.root.json", self.version().saturating_add(1))
     }
 
     /// Ends the rotations: the last root must not have expired (TUF 5.3.10) nor be older than the owner's least; persisted files
