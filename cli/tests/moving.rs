@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use support::exit::{CONFLICT, DONE, NOT_FOUND, REFUSED, USAGE};
+use support::exit::{CONFLICT, DONE, NOT_FOUND, REFUSED};
 use support::{Ran, Registry, World, files, flip};
 
 fn another(world: &World, name: &str) -> Registry {

@@ -213,7 +213,7 @@ impl Targets {
     }
 
     /// A target's own bytes, where its entry holds them, are those that its length and digest name: devices refuse others.
-    fn check_inline(&self, path: &str, target: &Target) -> Result<(), MetadataError> {
+    pub(super) fn check_inline(&self, path: &str, target: &Target) -> Result<(), MetadataError> {
         let Some(inline) = &target.note.inline else {
             return Ok(());
         };
@@ -271,19 +271,6 @@ impl Targets {
             .object_mut("targets")?
             .insert(path.to_owned(), entry);
         Ok(())
-    }
-
-    /// Inline bytes are those of their entry.
-    pub(super) fn check_inline(&self, path: &str, target: &Target) -> Result<(), MetadataError> {
-        match &target.note.inline {
-            Some(inline)
-                if inline.len() as u64 != target.length || sha256(inline.as_bytes()) != target.sha256 =>
-            {
-                let what = format!("inline bytes of {path}");
-                Err(field(self.role(), what, target.sha256, sha256(inline.as_bytes())))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn check_path(&self, path: &str) -> Result<(), MetadataError> {
