@@ -165,6 +165,7 @@ fn of_problem(kind: ProblemKind) -> (Exit, Option<&'static str>) {
         | P::RangeNotSatisfiable
         | P::DigestMismatch
         | P::BadManifest
+        | P::BadDelta
         | P::BlobsMissing => (Exit::Failed, None),
     }
 }

@@ -13,6 +13,9 @@
 //! | `GET /v1/namespaces/{ns}/models/{model}/releases/{version}` | - | [`ReleaseInfo`] |
 //! | `GET /v1/namespaces/{ns}/models/{model}/check?root=N[&version=V]` | - | [`CheckBundle`](crate::CheckBundle) |
 //! | `POST /v1/namespaces/{ns}/metadata` | [`Publication`] | [`Published`] |
+//! | `GET /v1/namespaces/{ns}/models/{model}/deltas?target=SHA256[&base=SHA256,..]` | - | [`DeltaList`] |
+//! | `POST /v1/namespaces/{ns}/models/{model}/deltas` | [`AttachDelta`] | [`DeltaInfo`] |
+//! | `DELETE /v1/namespaces/{ns}/models/{model}/deltas/{base}/{target}` | - | 204 |
 //! | `POST /v1/namespaces/{ns}/proposals` | [`Publication`] | [`ProposalDetail`] |
 //! | `GET /v1/namespaces/{ns}/proposals` | - | [`Page`] of [`ProposalInfo`] |
 //! | `GET`, `DELETE /v1/namespaces/{ns}/proposals/{id}` | - | [`ProposalDetail`], 204 |
@@ -28,6 +31,9 @@
 //!
 //! Lists take `limit` (1 to 200) and `cursor` (from the page before).
 //!
+//! [`DeltaList`]: crate::delta::DeltaList
+//! [`AttachDelta`]: crate::delta::AttachDelta
+//! [`DeltaInfo`]: crate::delta::DeltaInfo
 //! [`ProposalDetail`]: crate::proposal::ProposalDetail
 //! [`ProposalInfo`]: crate::proposal::ProposalInfo
 //! [`AddSignatures`]: crate::proposal::AddSignatures

@@ -14,6 +14,7 @@
 //! | [`trust_policy`] | whose signatures a device's owner requires beside a namespace's own |
 //! | [`tuf`] | role names, target paths and the `x-assay` binding |
 //! | [`bundle`], [`difference`] | the check bundle, whole and as what a device lacks of it |
+//! | [`delta`] | the deltas that a registry lists and takes |
 //! | [`verdict`] | stages, outcomes, evidence |
 //! | [`api`], [`proposal`], [`problem`] | bodies of the REST API, RFC 9457 problems |
 
@@ -21,6 +22,7 @@ pub mod api;
 pub mod bundle;
 pub mod canonical;
 pub mod chunk;
+pub mod delta;
 pub mod difference;
 pub mod digest;
 pub mod limits;

@@ -74,6 +74,8 @@ kinds! {
     DigestMismatch = "urn:assay:problem:digest-mismatch", 422, "The bytes do not match their digest";
     /// A release manifest that no device would take.
     BadManifest = "urn:assay:problem:bad-manifest", 422, "The release manifest is not acceptable";
+    /// A delta that is not one, or not between these two releases.
+    BadDelta = "urn:assay:problem:bad-delta", 422, "The delta is not acceptable";
     /// The manifest names blobs that this namespace has not uploaded.
     BlobsMissing = "urn:assay:problem:blobs-missing", 422, "Blobs are missing";
     /// The device's own verifier refuses what this metadata would make.

@@ -14,6 +14,7 @@ use assay_schema::api::{
     Published, ReleaseInfo, SearchHit, StartUpload, TokenInfo, UploadInfo,
 };
 use assay_schema::bundle::{BundleDifference, LogPart};
+use assay_schema::delta::{AttachDelta, DeltaInfo, DeltaList};
 use assay_schema::log::LogTrust;
 use assay_schema::problem::Problem;
 use assay_schema::proposal::{AddSignatures, ProposalDetail, ProposalInfo};
@@ -49,6 +50,9 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("proposal-detail", schema_for!(ProposalDetail)),
         ("proposal-page", schema_for!(Page<ProposalInfo>)),
         ("add-signatures", schema_for!(AddSignatures)),
+        ("attach-delta", schema_for!(AttachDelta)),
+        ("delta-info", schema_for!(DeltaInfo)),
+        ("delta-list", schema_for!(DeltaList)),
         ("start-upload", schema_for!(StartUpload)),
         ("upload-info", schema_for!(UploadInfo)),
         ("create-token", schema_for!(CreateToken)),

@@ -67,6 +67,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The transparency log.
     pub transparency: TransparencyConfig,
+    /// Deltas that the registry makes.
+    pub deltas: DeltaConfig,
     /// Faults on purpose.
     #[cfg(feature = "crash-points")]
     pub testing: TestingConfig,
@@ -186,6 +188,31 @@ pub struct SigningConfig {
     pub check: Duration,
 }
 
+/// `[deltas]`: those that the registry makes by itself, in the background.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeltaConfig {
+    /// Off: it makes none and drops none, and serves what there is.
+    pub enabled: bool,
+    /// From how many of the releases before the highest one, besides those that devices report.
+    pub bases: u32,
+    /// The largest part of the full size that still pays, 0 to 1.
+    pub most_of_full: f64,
+    /// Threads that it takes for one delta; each needs up to 24 MiB of memory.
+    pub threads: usize,
+}
+
+impl Default for DeltaConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            bases: 3,
+            most_of_full: 0.8,
+            threads: 1,
+        }
+    }
+}
+
 /// `[shutdown]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -244,6 +271,7 @@ struct File {
     shutdown: ShutdownConfig,
     log: LogConfig,
     transparency: TransparencyConfig,
+    deltas: DeltaConfig,
     #[cfg(feature = "crash-points")]
     testing: TestingConfig,
 }
@@ -395,6 +423,14 @@ impl Config {
         positive("uploads.sweep_seconds", file.uploads.sweep_seconds)?;
         positive("uploads.concurrent", file.uploads.concurrent as u64)?;
         positive("requests.body_idle_seconds", file.requests.body_idle_seconds)?;
+        positive("deltas.threads", file.deltas.threads as u64)?;
+        if !(0.0..=1.0).contains(&file.deltas.most_of_full) {
+            return Err(ConfigError::Value {
+                what: "deltas.most_of_full",
+                expected: "a part of the whole, 0 to 1",
+                found: file.deltas.most_of_full.to_string(),
+            });
+        }
         for (what, value) in [
             ("rate.address_per_second", file.rate.address_per_second),
             ("rate.address_burst", file.rate.address_burst),
@@ -440,6 +476,7 @@ impl Config {
             shutdown: file.shutdown,
             log: file.log,
             transparency: file.transparency,
+            deltas: file.deltas,
             #[cfg(feature = "crash-points")]
             testing: file.testing,
         })
@@ -553,6 +590,9 @@ mod tests {
             ("[transparency]\nbatch_millis = 0", "transparency.batch_millis"),
             ("[requests]\nbody_idle_seconds = 0", "requests.body_idle_seconds"),
             ("[uploads]\nmax_size = 4398046511105", "uploads.max_size"),
+            ("[deltas]\nthreads = 0", "deltas.threads"),
+            ("[deltas]\nmost_of_full = 1.1", "deltas.most_of_full"),
+            ("[deltas]\nmost_of_full = nan", "deltas.most_of_full"),
             ("[storage]\nurl = 'no url'", "storage.url"),
             ("[cors]\norigins = ['app.example.org']", "cors.origins"),
             ("[log]\nfilter = 'assay_server=loud'", "log.filter"),

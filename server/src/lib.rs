@@ -6,6 +6,7 @@
 //! | [`publish`] | room: namespaces, candidates, metadata, online signing |
 //! | [`distribute`] | room: what devices fetch |
 //! | [`log`] | room: the transparency log |
+//! | [`delta`] | room: deltas between releases |
 //! | [`persistence`] | the only place that queries the database |
 //! | [`blobs`] | the only place that touches the object store |
 //! | [`auth`] | tokens and who may do what |
@@ -31,10 +32,12 @@ pub mod body;
 pub mod clock;
 pub mod config;
 pub mod cors;
+pub mod delta;
 pub mod distribute;
 pub mod health;
 pub mod log;
 pub mod metadata;
+mod nonce;
 pub mod openapi;
 pub mod page;
 pub mod persistence;
@@ -60,6 +63,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
     publish::configure(cfg);
     distribute::configure(cfg);
     log::configure(cfg);
+    delta::configure(cfg);
     openapi::configure(cfg);
     // Paths that two rooms share: one writes, one reads.
     cfg.service(

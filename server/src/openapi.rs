@@ -10,7 +10,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::problem::{ApiError, ApiResult};
-use crate::{distribute, log, publish};
+use crate::{delta, distribute, log, publish};
 
 /// Wires the path.
 pub fn configure(cfg: &mut ServiceConfig) {
@@ -51,6 +51,9 @@ pub fn configure(cfg: &mut ServiceConfig) {
         log::handlers::checkpoint,
         log::handlers::tile,
         log::handlers::proof,
+        delta::handlers::list,
+        delta::handlers::attach,
+        delta::handlers::remove,
         uploads::start_upload,
         uploads::get_upload,
         uploads::append_upload,
@@ -65,6 +68,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
         (name = "publish", description = "Namespaces, candidates, proposals, metadata"),
         (name = "store", description = "Resumable uploads by digest"),
         (name = "distribute", description = "What devices and people fetch"),
+        (name = "delta", description = "Deltas between releases"),
         (name = "log", description = "The transparency log, as C2SP tlog-tiles"),
         (name = "tokens", description = "API tokens"),
         (name = "health", description = "For whoever runs the registry"),

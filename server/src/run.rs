@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigError, LogKeyCommand};
 use crate::problem::{self, ApiError};
 use crate::rate::{self, Limits};
 use crate::state::{AppState, LOCK, StartError};
-use crate::{access, auth, log, publish, store};
+use crate::{access, auth, delta, log, publish, store};
 
 /// How often clients that ask no more are forgotten.
 const FORGET: Duration = Duration::from_secs(60);
@@ -111,6 +111,7 @@ fn background(state: &AppState, limits: Limits) {
     publish::resign::start(state);
     log::sequence::start(state);
     log::cosign::start(state);
+    delta::start(state);
     state.tasks.every(FORGET, move || {
         let limits = limits.clone();
         async move { limits.forget_idle() }

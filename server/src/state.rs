@@ -10,6 +10,7 @@ use assay_log::leaf::LeafKind;
 use assay_schema::{NamespaceName, Sha256Digest};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use tokio::sync::Notify;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::clock::Clock;
@@ -58,6 +59,8 @@ pub struct AppState {
     pub bundles: Arc<BundleCache>,
     /// How the log's witnesses fare.
     pub witnessing: Arc<Witnessing>,
+    /// Told when there may be a delta to make.
+    pub delta_work: Arc<Notify>,
     /// Held as long as the registry runs: nobody else works in the data folder.
     lock: Option<Arc<std::fs::File>>,
 }
@@ -158,6 +161,7 @@ impl AppState {
             seal,
             bundles: Arc::new(BundleCache::new(BUNDLES)),
             witnessing,
+            delta_work: Arc::default(),
         }
     }
 

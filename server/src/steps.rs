@@ -1,4 +1,4 @@
-//! The durable steps of upload, publish, collect, log and administration, as `ARCHITECTURE.md` numbers them: a step that is not here may not write.
+//! The durable steps of upload, publish, collect, log, deltas and administration, as `ARCHITECTURE.md` numbers them: a step that is not here may not write.
 //!
 //! Each step is a function of its own that writes once and then calls [`Steps::done`]. A test stops there, or the process ends
 //! there, and the next request must go on from what was written.
@@ -42,6 +42,18 @@ pub enum Step {
     L4,
     /// A witness's cosignature of a published checkpoint.
     L5,
+    /// A pair's job: taken, or held on to.
+    D1,
+    /// Put a piece of a delta.
+    D2,
+    /// The delta with its blob and link; or that it does not pay.
+    D3,
+    /// What no longer pays goes: the delta's row, its link, its blob.
+    D4,
+    /// Delete objects that D3 or D4 left without a row.
+    D5,
+    /// Bases that devices reported.
+    D6,
     /// Insert a token's row.
     N1,
     /// Revoke a token.
@@ -65,6 +77,10 @@ impl Step {
     pub const LOG: [Self; 4] = [Self::L1, Self::L2, Self::L3, Self::L4];
     /// The step of each witness's loop, which runs beside the log's.
     pub const WITNESS: [Self; 1] = [Self::L5];
+    /// The steps of making and dropping deltas in order.
+    pub const DELTA: [Self; 5] = [Self::D1, Self::D2, Self::D3, Self::D4, Self::D5];
+    /// The step of a device's request that names what it has.
+    pub const REPORT: [Self; 1] = [Self::D6];
     /// The steps that stand by themselves.
     pub const ADMINISTER: [Self; 3] = [Self::N1, Self::N2, Self::N3];
     /// The steps of a change of the log's key in order.
@@ -84,13 +100,17 @@ impl Step {
             | Self::L1
             | Self::L4
             | Self::L5
+            | Self::D1
+            | Self::D3
+            | Self::D4
+            | Self::D6
             | Self::N1
             | Self::N2
             | Self::N3
             | Self::N4
             | Self::N5 => Writes::Transaction,
-            Self::U2 | Self::U4 | Self::P1 | Self::L2 | Self::L3 => Writes::Object,
-            Self::U6 => Writes::Deletion,
+            Self::U2 | Self::U4 | Self::P1 | Self::L2 | Self::L3 | Self::D2 => Writes::Object,
+            Self::U6 | Self::D5 => Writes::Deletion,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Request bodies refuse what they do not know; answers and signed documents may gain fields; problems are RFC 9457.
 
 use assay_schema::api::{CreateNamespace, CreateToken, Publication, Published, StartUpload, UploadInfo};
+use assay_schema::delta::AttachDelta;
 use assay_schema::problem::{Problem, ProblemKind};
 use assay_schema::signers::{SignerIdentity, Signers};
 use assay_schema::verdict::{Refusal, StageOutcome, StageReport};
@@ -19,6 +20,7 @@ fn refuses_unknown_fields_in_request_bodies() {
     let digest = Sha256Digest::EMPTY;
     refuses_unknown::<CreateNamespace>(json!({"root": "", "targets": ""}));
     refuses_unknown::<StartUpload>(json!({"sha256": digest, "size": 1}));
+    refuses_unknown::<AttachDelta>(json!({"base": digest, "target": digest, "blob": digest}));
     refuses_unknown::<CreateToken>(json!({"label": "ci", "scope": "publish"}));
     refuses_unknown::<Publication>(json!({"roles": {"targets": {"metadata": "", "parent": digest}}}));
     assert!(

@@ -386,3 +386,80 @@ pub(super) mod proposal_signature {
     pub enum Relation {}
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// Deltas that are shown: one for each pair of releases.
+pub(super) mod delta {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "deltas")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub namespace: String,
+        /// Digest of the base's manifest.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub base: String,
+        /// Digest of the target's manifest.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub target: String,
+        pub model: String,
+        pub blob: String,
+        pub size: i64,
+        pub index_size: i64,
+        pub full_size: i64,
+        pub made_by: String,
+        pub created: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Pairs whose delta somebody makes, or nobody is to make.
+pub(super) mod delta_job {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "delta_jobs")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub namespace: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub base: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub target: String,
+        pub model: String,
+        pub state: String,
+        /// The registry that makes it.
+        pub holder: String,
+        /// When another may take it over.
+        pub lease_end: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Releases that devices reported as their base.
+pub(super) mod delta_base {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "delta_bases")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub namespace: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub model: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub base: String,
+        /// When it was reported last.
+        pub reported: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}

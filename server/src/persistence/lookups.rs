@@ -51,14 +51,16 @@ impl Database {
         Ok(found)
     }
 
-    /// Whether a published release of this namespace names this blob: as manifest, file, chunk index or attestation.
+    /// Whether a published release of this namespace names this blob, as manifest, file, chunk index or attestation; or whether it is
+    /// a delta between two of them.
     ///
     /// # Errors
     /// The database fails.
     pub async fn blob_is_published(&self, namespace: &NamespaceName, sha256: &Sha256Digest) -> Result<bool> {
         let sql = format!(
             "SELECT 1 FROM release_blobs b JOIN releases r ON r.namespace = b.namespace AND r.model = b.model \
-             AND r.version = b.version WHERE b.sha256 = $1 AND b.namespace = $2 AND r.state = '{PUBLISHED}' LIMIT 1"
+             AND r.version = b.version WHERE b.sha256 = $1 AND b.namespace = $2 AND r.state = '{PUBLISHED}' \
+             UNION ALL SELECT 1 FROM deltas d WHERE d.blob = $1 AND d.namespace = $2 LIMIT 1"
         );
         let values = [sha256.to_hex().into(), namespace.as_str().into()];
         let statement = Statement::from_sql_and_values(self.read.get_database_backend(), sql, values);

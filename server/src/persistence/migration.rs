@@ -14,6 +14,7 @@ impl MigratorTrait for Migrator {
             Box::new(WitnessTables),
             Box::new(LogKeyTables),
             Box::new(ProposalTables),
+            Box::new(DeltaTables),
         ]
     }
 }
@@ -422,5 +423,76 @@ impl MigrationTrait for ProposalTables {
             .if_not_exists()
             .col(Alias::new("updated"));
         manager.create_index(index).await
+    }
+}
+
+struct DeltaTables;
+
+impl MigrationName for DeltaTables {
+    fn name(&self) -> &'static str {
+        "m0006_deltas"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for DeltaTables {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let c = Columns {
+            postgres: manager.get_database_backend() == sea_orm::DbBackend::Postgres,
+        };
+        let deltas = table(
+            "deltas",
+            vec![
+                c.name("namespace"),
+                c.name("base"),
+                c.name("target"),
+                c.name("model"),
+                c.name("blob"),
+                c.integer("size"),
+                c.integer("index_size"),
+                c.integer("full_size"),
+                c.name("made_by"),
+                c.integer("created"),
+            ],
+            &["namespace", "base", "target"],
+        );
+        let jobs = table(
+            "delta_jobs",
+            vec![
+                c.name("namespace"),
+                c.name("base"),
+                c.name("target"),
+                c.name("model"),
+                c.name("state"),
+                c.name("holder"),
+                c.integer("lease_end"),
+            ],
+            &["namespace", "base", "target"],
+        );
+        let bases = table(
+            "delta_bases",
+            vec![
+                c.name("namespace"),
+                c.name("model"),
+                c.name("base"),
+                c.integer("reported"),
+            ],
+            &["namespace", "model", "base"],
+        );
+        for table in [deltas, jobs, bases] {
+            manager.create_table(table).await?;
+        }
+        for (name, columns) in [
+            ("deltas_target", ["namespace", "model", "target"].as_slice()),
+            ("deltas_blob", &["blob", "namespace"]),
+        ] {
+            let mut index = Index::create();
+            index.name(name).table(Alias::new("deltas")).if_not_exists();
+            for column in columns {
+                index.col(Alias::new(*column));
+            }
+            manager.create_index(index).await?;
+        }
+        Ok(())
     }
 }

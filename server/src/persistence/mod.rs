@@ -17,6 +17,8 @@
 //! | `log` | entries of the transparency log, its tree and batches |
 //! | `log_keys` | its next key, and those that it had |
 //! | `cosignatures` | what witnesses cosigned of it |
+//! | `deltas` | deltas between releases, with their blobs |
+//! | `delta_work` | which of them are to be made, and by whom; which bases devices reported |
 //!
 //! SQLite has one writing connection, whose transactions begin IMMEDIATE, and a few reading ones (WAL). No transaction stays
 //! open across the object store.
@@ -25,6 +27,8 @@ mod blobs;
 mod connection;
 mod convert;
 mod cosignatures;
+mod delta_work;
+mod deltas;
 mod entity;
 mod error;
 mod log;
@@ -42,6 +46,8 @@ mod uploads;
 
 pub use connection::{Database, WriteCount};
 pub use cosignatures::Cosignature;
+pub use delta_work::{BASES_OF_A_MODEL, DeltaPair, JobEnd, StaleDelta};
+pub use deltas::KeptDelta;
 pub use error::DatabaseError;
 pub use log::{LogPlace, LogRecord};
 pub use log_keys::NextLogKey;

@@ -12,7 +12,7 @@ use sea_orm::{
 
 use super::connection::Database;
 use super::convert::{CANDIDATE, PUBLISHED, integer, micros, parsed, unsigned};
-use super::entity::{release, release_blob};
+use super::entity::{namespace, release, release_blob};
 use super::error::DatabaseError;
 use super::namespaces::{bad_cursor, insert_blob, link, truncate};
 use super::types::{NewCandidate, Viewer};
@@ -38,6 +38,11 @@ impl Database {
     /// [`DatabaseError::BlobsMissing`] if a named blob is not linked to the namespace; [`DatabaseError::ReleasePublished`].
     pub async fn put_candidate(&self, new: NewCandidate) -> Result<ReleaseInfo> {
         let transaction = self.begin().await?;
+        // PostgreSQL: no blob that this names is dropped meanwhile. SQLite has one writer anyway.
+        namespace::Entity::find_by_id(new.namespace.as_str())
+            .lock_shared()
+            .one(&transaction)
+            .await?;
         let key = (
             new.namespace.to_string(),
             new.model.to_string(),

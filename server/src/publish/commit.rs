@@ -128,6 +128,7 @@ async fn attempt(
         )
         .await?;
     state.steps.done(Step::P3)?;
+    state.delta_work.notify_one();
     answer(state, namespace, sent, states).await
 }
 

@@ -171,6 +171,7 @@ pub(super) async fn commit(
         made => made?,
     };
     state.steps.done(Step::P3)?;
+    state.delta_work.notify_one();
     Ok(Outcome::Made(Created {
         info: state.db.namespace_info(record).await?,
         new: true,

@@ -12,6 +12,7 @@ use super::lease::{Lease, NoLease};
 use super::{finish, receive};
 use crate::auth::Caller;
 use crate::body;
+use crate::nonce;
 use crate::persistence::{BlobRecord, UploadRecord};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::{AppState, State};
@@ -60,7 +61,13 @@ async fn insert(state: &AppState, namespace: &NamespaceName, asked: &StartUpload
     }
     let upload = state
         .db
-        .start_upload(&nonce()?, namespace, &asked.sha256, asked.size, state.clock.now())
+        .start_upload(
+            &nonce::nonce().map_err(ApiError::internal)?,
+            namespace,
+            &asked.sha256,
+            asked.size,
+            state.clock.now(),
+        )
         .await?;
     state.steps.done(Step::U1)?;
     Ok(upload)
@@ -132,7 +139,7 @@ async fn finish_in_background(state: &AppState, lease: Lease, upload: UploadReco
 async fn find(state: &AppState, caller: &Caller, path: &(String, String)) -> ApiResult<UploadRecord> {
     let namespace: NamespaceName = path.0.parse()?;
     caller.uploads(state, &namespace).await?;
-    let found = if is_nonce(&path.1) {
+    let found = if nonce::is_nonce(&path.1) {
         state.db.upload(&namespace, &path.1).await?
     } else {
         None
@@ -180,17 +187,6 @@ fn header<T: std::str::FromStr>(request: &HttpRequest, name: &str) -> ApiResult<
             "header {name}: expected a number of bytes, found {value:?}"
         ))
     })
-}
-
-/// 128 random bits in hexadecimal: names that nobody else makes.
-pub(super) fn nonce() -> ApiResult<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(ApiError::internal)?;
-    Ok(hex::encode(bytes))
-}
-
-fn is_nonce(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// An upload that goes on.

@@ -14,6 +14,7 @@ use super::segments::Gather;
 use super::{finish, handlers};
 use crate::blobs;
 use crate::body;
+use crate::nonce;
 use crate::persistence::{Segment, UploadRecord};
 use crate::problem::{ApiError, ApiResult};
 use crate::state::AppState;
@@ -73,7 +74,7 @@ async fn write(
     mut upload: UploadRecord,
     mut pieces: mpsc::Receiver<Bytes>,
 ) -> ApiResult<UploadInfo> {
-    let writer = handlers::nonce()?;
+    let writer = nonce::nonce().map_err(ApiError::internal)?;
     let mut gather = Gather::default();
     while let Some(mut piece) = pieces.recv().await {
         while !piece.is_empty() {

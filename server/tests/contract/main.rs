@@ -12,6 +12,7 @@
 )]
 
 mod cosignatures;
+mod deltas;
 mod log;
 mod lookups;
 mod postgres;
@@ -94,6 +95,12 @@ suite! {
     log::a_publication_that_began_earlier_does_not_overtake_the_one_before_it,
     cosignatures::the_first_cosignature_of_a_size_and_key_stays,
     cosignatures::cosigned_sizes_are_found_by_witness_and_in_order,
+    deltas::pairs_lead_from_the_last_releases_and_from_reported_bases,
+    deltas::a_pair_is_made_by_one_registry_at_a_time,
+    deltas::the_smallest_delta_of_a_pair_stays,
+    deltas::deltas_are_listed_by_size_and_by_base,
+    deltas::old_deltas_of_the_registry_are_stale_and_go_with_their_bytes,
+    deltas::reported_bases_are_bounded_and_old_ones_make_room,
     proposals::signatures_of_a_proposal_add_up_and_the_first_of_a_key_stays,
     proposals::signers_at_once_lose_no_signature,
     proposals::a_namespace_keeps_so_many_proposals_and_no_more,

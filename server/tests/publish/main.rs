@@ -10,6 +10,8 @@
 mod authority;
 mod blobs;
 mod check;
+mod delta_maker;
+mod deltas;
 mod endorsement;
 mod listing;
 mod log;

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
@@ -109,6 +110,29 @@ impl Registry {
             admin,
             now,
             _folder: folder,
+        }
+    }
+
+    /// A new registry on what this one left.
+    pub async fn restart(self) -> Self {
+        let Self {
+            state,
+            admin,
+            now,
+            _folder,
+        } = self;
+        let config = (*state.config).clone();
+        assert!(state.tasks.stop(Duration::from_secs(60)).await);
+        state.db.clone().close().await.unwrap();
+        drop(state);
+        let mut state = AppState::open(config).await.unwrap();
+        let told = Arc::clone(&now);
+        state.clock = Clock::new(move || Timestamp::from_second(told.load(Ordering::SeqCst)).unwrap());
+        Self {
+            state,
+            admin,
+            now,
+            _folder,
         }
     }
 
