@@ -14,7 +14,7 @@ export PATH := $(CACHE)/tools/bin:$(PATH)
 ALL := --workspace --locked --features assay-schema/json-schema,assay-server/crash-points
 PYTEST := $(CACHE)/venv/bin/python -m pytest -q -p no:cacheprovider
 
-.PHONY: help build test demo bench fmt-check clippy doc nextest doctest schema bless wasm wasm-test tree-check e2e interop clean
+.PHONY: help build test demo bench fuzz fmt-check clippy doc nextest doctest schema bless wasm wasm-test tree-check e2e interop clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,10 @@ demo: ## publish, pull, tamper, refuse, with a real model (MODEL=dir, DEMO_EXIT=
 
 bench: ## figures beside their peers (BENCH_SIZE=GiB for the large file, BENCH_ONLY=verify|stream|check|offline|wire|log|tree)
 	@bench/run.sh
+
+fuzz: ## every parser of strangers' bytes, for FUZZ_SECONDS (300) together (FUZZ_SEED=number, FUZZ_OF="schema log/note")
+	cargo build $(ALL) --bins
+	"$(CARGO_TARGET_DIR)/debug/assay-fuzz" run --seconds $(or $(FUZZ_SECONDS),300) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED)) --folder "$(CARGO_TARGET_DIR)/fuzz" $(FUZZ_OF)
 
 fmt-check: ## formatting
 	cargo fmt --all --check

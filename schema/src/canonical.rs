@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::shown;
+
 /// A value without a canonical form, or bytes that are not what they should be.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
@@ -19,7 +21,7 @@ pub enum JsonError {
         found: u64,
     },
     /// Not JSON, nested too deeply (128 levels), or not of the expected form.
-    #[error("{0}")]
+    #[error("{}", shown::json_error(.0))]
     Parse(#[from] serde_json::Error),
     /// A number that is not an integer of 64 bits.
     #[error("expected integers only, found {0}")]

@@ -15,6 +15,7 @@
 //! | [`tuf`] | role names, target paths and the `x-assay` binding |
 //! | [`bundle`], [`difference`] | the check bundle, whole and as what a device lacks of it |
 //! | [`delta`] | the deltas that a registry lists and takes |
+//! | [`shown`] | strangers' text in messages |
 //! | [`verdict`] | stages, outcomes, evidence |
 //! | [`api`], [`proposal`], [`problem`] | bodies of the REST API, RFC 9457 problems |
 
@@ -34,6 +35,7 @@ pub mod path;
 pub mod pattern;
 pub mod problem;
 pub mod proposal;
+pub mod shown;
 pub mod signers;
 pub mod status;
 pub mod trust_policy;

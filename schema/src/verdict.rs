@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256Digest;
 use crate::name::{ModelName, NamespaceName, VersionName};
 use crate::order::ReleaseOrder;
+use crate::shown::shortened;
 
 /// The stages of the trust chain, in the order in which a device walks them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,7 +88,8 @@ impl std::str::FromStr for Stage {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|s| s.name() == text).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|s| s.name()).collect();
-            format!("expected one of {}, found {text:?}", names.join(", "))
+            let found = shortened(text, 80);
+            format!("expected one of {}, found {found:?}", names.join(", "))
         })
     }
 }

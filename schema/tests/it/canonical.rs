@@ -142,3 +142,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn repro_a_refusal_repeats_no_strangers_text_at_length_and_no_control_character() {
+    let long = format!("{{\"v\":\"{}\"}}", "x".repeat(1 << 20));
+    let unknown = format!("{{\"\u{1b}[31m{}\":1}}", "y".repeat(1 << 20)).replace('\u{1b}', "\\u001b");
+    for text in [long, unknown] {
+        let refused = assay_schema::status::Status::parse(text.as_bytes());
+        assert!(matches!(refused, Err(JsonError::TooLong { .. })));
+        let refused = read::<assay_schema::status::Status>(text.as_bytes(), u64::MAX)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.len() < 1000 && refused.contains("... at line 1 column "),
+            "{refused}"
+        );
+        assert!(!refused.chars().any(char::is_control), "{refused:?}");
+    }
+}

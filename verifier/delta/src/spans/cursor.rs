@@ -50,12 +50,7 @@ impl<'a> Cursor<'a> {
         expected: impl ToString,
         found: impl ToString,
     ) -> SpanError {
-        SpanError::Malformed {
-            format: self.format,
-            what: what.to_string(),
-            expected: expected.to_string(),
-            found: found.to_string(),
-        }
+        SpanError::malformed(self.format, what, expected, found)
     }
 
     /// Bytes from the window, which is filled again where it holds none; empty at the end.

@@ -22,6 +22,8 @@ use std::{fmt, io};
 
 pub use release::{FileSpans, read_release};
 
+use assay_schema::shown::shortened;
+
 use crate::{ReadAt, Span};
 
 /// A file format whose tensors can be found.
@@ -74,6 +76,26 @@ pub enum SpanError {
         /// What the reader said.
         source: io::Error,
     },
+}
+
+/// Characters of each part of a message: a tensor's name may be as long as its file.
+const LONGEST_PART: usize = 300;
+
+impl SpanError {
+    pub(crate) fn malformed(
+        format: Format,
+        what: impl ToString,
+        expected: impl ToString,
+        found: impl ToString,
+    ) -> Self {
+        let short = |part: String| shortened(&part, LONGEST_PART);
+        Self::Malformed {
+            format,
+            what: short(what.to_string()),
+            expected: short(expected.to_string()),
+            found: short(found.to_string()),
+        }
+    }
 }
 
 /// What one file says of tensors: its own, and those that it places in other files.

@@ -54,18 +54,18 @@ pub fn read_release(files: &[(&str, &dyn ReadAt)]) -> Vec<FileSpans> {
         match (holder.and_then(|i| all.get_mut(i)), last, length) {
             (Some(holder), Some(last), Some(length)) if last <= length => holder.spans.push(tensor.span),
             _ => {
-                let problem = SpanError::Malformed {
-                    format: Format::Onnx,
-                    what: format!("initializer {:?}: external data", tensor.span.name),
-                    expected: format!("{} bytes in {location}", tensor.span.length),
-                    found: match length {
+                let problem = SpanError::malformed(
+                    Format::Onnx,
+                    format_args!("initializer {:?}: external data", tensor.span.name),
+                    format_args!("{} bytes in {location}", tensor.span.length),
+                    match length {
                         Some(length) => format!(
                             "a file of {length} bytes, and an offset of {}",
                             tensor.span.offset
                         ),
                         None => "no such file in the release".to_owned(),
                     },
-                };
+                );
                 if let Some(entry) = all.get_mut(at) {
                     entry.problem.get_or_insert(problem);
                 }
