@@ -14,10 +14,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use assay_client::delta::{self, Tree};
 use assay_client::device::{DeviceError, Fingerprint, Options};
 use assay_client::{ActivateStep, Device, Store, StoreError, sha256};
+use assay_schema::delta::{DeltaInfo, DeltaMaker};
 use assay_schema::{ModelRef, Outcome, ReleaseOrder};
 use common::{World, contents, model, noise, pull};
+
+const MIB: usize = 1 << 20;
 
 fn big() -> Vec<u8> {
     noise((3 << 20) + 11, 4)
@@ -193,6 +197,84 @@ fn copy_of(from: &Path, to: PathBuf) -> PathBuf {
         }
     }
     to
+}
+
+#[test]
+fn a_pull_by_delta_stopped_behind_any_step_goes_on_from_there() {
+    let world = World::new();
+    let bases = world.publish(
+        "1.0.0",
+        &[("weights.bin", &big()), ("same.bin", &big()[..MIB * 2])],
+    );
+    let path = world.store_path();
+    let first = stopping(&world, path.clone(), usize::MAX);
+    assert_eq!(update(&first.device, &world).unwrap(), Outcome::Permit);
+    let before = copy_of(&path, world.dir.path().join("before"));
+    // Every chunk of one file is another one and mostly the same; the other file stays.
+    let (old, mut new) = (big(), big());
+    new.iter_mut().step_by(1000).for_each(|byte| *byte ^= 1);
+    let target = world.publish("1.1.0", &[("weights.bin", &new), ("same.bin", &big()[..MIB * 2])]);
+    let [from, to] = ["1.0.0", "1.1.0"]
+        .map(|version| world.dir.path().join(format!("model-{version}")))
+        .map(|folder| Tree::open(&folder, &|_| {}).unwrap());
+    let out = world.dir.path().join("delta");
+    let made = delta::make(
+        &from,
+        &to,
+        [bases.manifest, target.manifest],
+        &out,
+        2,
+        &mut |_| {},
+    )
+    .unwrap();
+    world.registry.offer(vec![DeltaInfo {
+        base: bases.manifest,
+        target: target.manifest,
+        blob: world.registry.set_blob(std::fs::read(&out).unwrap()),
+        size: made.size,
+        index: made.index,
+        full: made.full,
+        made_by: DeltaMaker::Registry,
+        created: common::now(),
+    }]);
+
+    for stop in 0.. {
+        let at = copy_of(&before, world.dir.path().join(format!("stop-{stop}")));
+        let run = stopping(&world, at.clone(), stop);
+        let stopped = match update(&run.device, &world) {
+            Err(DeviceError::Store(StoreError::Stopped(step))) => step,
+            other => {
+                assert_eq!(other.unwrap(), Outcome::Permit);
+                assert!(stop > 10, "there are more steps than {stop}");
+                break;
+            }
+        };
+        assert_eq!(
+            picture(&at),
+            *run.seen.lock().unwrap(),
+            "behind {stopped:?} ({stop})"
+        );
+        let device = world.device_with(Store::open(&at).unwrap());
+        let active = contents(&device, "weights.bin").unwrap();
+        let whose = if stopped >= ActivateStep::Activate {
+            &new
+        } else {
+            &old
+        };
+        assert!(active == *whose, "behind {stopped:?}");
+        let resumed = pull(&device).unwrap();
+        assert_eq!(resumed.verdict.outcome, Outcome::Permit, "behind {stopped:?}");
+        if let Some(delivery) = resumed.delivery {
+            assert_eq!(
+                (delivery.whole, delivery.missed),
+                (0, 0),
+                "behind {stopped:?} ({stop})"
+            );
+        }
+        assert!(contents(&device, "weights.bin").unwrap() == new);
+        let verified = device.verify_active(&model(), &mut |_| {}).unwrap();
+        assert_eq!(verified.outcome, Outcome::Permit);
+    }
 }
 
 #[test]

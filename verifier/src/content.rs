@@ -65,7 +65,7 @@ pub struct Content {
     failure: Option<Refusal>,
     ending: Ending,
     right: u64,
-    fetched: u64,
+    written: u64,
 }
 
 impl Content {
@@ -176,6 +176,17 @@ impl Content {
         self
     }
 
+    /// With what stage 7 came to: the path that was chosen and the others, each with what it costs. A plan decides nothing: every piece
+    /// is compared with its signed digest wherever it comes from.
+    #[must_use]
+    pub fn planned(mut self, evidence: impl IntoIterator<Item = (String, String)>) -> Self {
+        for (key, value) in evidence {
+            self.reports.evidence(Stage::Plan, &key, value);
+        }
+        self.reports.pass(Stage::Plan);
+        self
+    }
+
     fn verify_manifest(manifest: ReleaseManifest, reports: Reports, present: &[PresentFile]) -> Self {
         let files = manifest.files.iter().enumerate();
         let files = files
@@ -206,13 +217,19 @@ impl Content {
             failure: None,
             ending: Ending::Pieces,
             right: 0,
-            fetched: 0,
+            written: 0,
         }
     }
 
     /// The manifest that is followed.
     pub fn manifest(&self) -> &ReleaseManifest {
         &self.manifest
+    }
+
+    /// What a piece's SHA-256 must be, by the signed manifest and chunk index; `None` for a piece of no file, and while its file's index
+    /// is not here.
+    pub fn expected(&self, piece: Piece) -> Option<Sha256Digest> {
+        self.files.get(piece.file)?.expected(piece)
     }
 
     /// Bytes that are known to be right on this device, of [`ReleaseManifest::size`].
@@ -336,7 +353,7 @@ impl Content {
             }
             Event::Written(piece) if self.task(piece) == Some(Task::Write) => {
                 self.settle(piece);
-                self.fetched = self.fetched.saturating_add(u64::from(piece.len));
+                self.written = self.written.saturating_add(u64::from(piece.len));
                 self.right(piece);
             }
             Event::Failed {
@@ -518,7 +535,7 @@ impl Content {
         self.reports.evidence(Stage::Content, "bytes_right", self.done());
         if self.mode == Mode::Pull {
             self.reports
-                .evidence(Stage::Content, "bytes_fetched", self.fetched);
+                .evidence(Stage::Content, "bytes_written", self.written);
         }
         match self.failure.take() {
             Some(refusal) => self.reports.refuse(Stage::Content, refusal),

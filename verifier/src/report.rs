@@ -175,7 +175,7 @@ fn not_built(stage: Stage) -> &'static str {
     match stage {
         Stage::Log => "not asked for: a split view is not excluded",
         Stage::Permission => "this version evaluates no policy",
-        Stage::Plan => "this version always fetches the chunks that are missing",
+        Stage::Plan => "nothing was planned",
         Stage::Screening => "this version does not screen tensors",
         Stage::Content => "nothing was pulled",
         _ => "nothing was received that it could judge",

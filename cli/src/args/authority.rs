@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use assay_client::publisher::KeyRole;
 use assay_log::VerifierKey;
-use assay_schema::{NamespaceName, ReleaseRef};
+use assay_schema::{NamespaceName, ReleaseRef, VersionName};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
@@ -378,6 +378,7 @@ Examples:
   assay publish ./minilm acme/minilm@1.0.0 --authority ./authority --token-file ./token
   assay publish ./minilm acme/minilm@1.1.0 --not-before 2027-01-15T08:00:00Z
   assay publish ./minilm acme/minilm@1.1.0 --attestation ./provenance.json --attestation ./evaluation.json
+  assay publish ./minilm acme/minilm@1.1.0 --base ./minilm-1.0 --delta-from 1.0.0
   assay publish ./minilm acme/minilm@1.1.0 --dry-run")]
 pub(crate) struct Publish {
     /// The model's folder
@@ -392,6 +393,13 @@ pub(crate) struct Publish {
     /// another tool. A model signature made elsewhere is one, too. Repeatable
     #[arg(long, value_name = "FILE")]
     pub(crate) attestation: Vec<PathBuf>,
+    /// The folder of an earlier release, as it was published: a delta from it is made here and attached, so that devices that have that
+    /// release fetch the delta
+    #[arg(long, value_name = "DIR")]
+    pub(crate) base: Option<PathBuf>,
+    /// Which release the folder of --base is [default: the highest below the one that is published]
+    #[arg(long, value_name = "VERSION", requires = "base")]
+    pub(crate) delta_from: Option<VersionName>,
     /// Hash and check everything, show what would be published, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

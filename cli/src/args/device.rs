@@ -207,13 +207,24 @@ pub(crate) struct Check {
     pub(crate) chain: ChainArgs,
 }
 
+/// How the files of a release come.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct DeliveryArgs {
+    /// Do not ask the registry for deltas from the releases on this device
+    #[arg(long)]
+    pub(crate) no_delta: bool,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A pull that was interrupted goes on where it stopped: chunks that are on disk and right are not fetched again.
+A pull that was interrupted goes on where it stopped: chunks that are on disk and right are not fetched again. Neither is what lies \
+on this device in another release; and where the registry has a delta from one of these, its frames come instead of whole chunks. \
+Every chunk is compared with its signed digest, wherever it comes from.
 
 Examples:
   assay pull acme/minilm
   assay pull acme/minilm@1.2.0
+  assay pull acme/minilm --no-delta
   assay pull acme/minilm --static --registry https://mirror.example.net")]
 pub(crate) struct Pull {
     /// The model, highest release, or one release of it
@@ -223,6 +234,8 @@ pub(crate) struct Pull {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) chain: ChainArgs,
+    #[command(flatten)]
+    pub(crate) delivery: DeliveryArgs,
 }
 
 #[derive(Debug, Args)]
@@ -239,6 +252,8 @@ pub(crate) struct Update {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) chain: ChainArgs,
+    #[command(flatten)]
+    pub(crate) delivery: DeliveryArgs,
 }
 
 #[derive(Debug, Args)]
@@ -256,6 +271,8 @@ pub(crate) struct Repair {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) chain: ChainArgs,
+    #[command(flatten)]
+    pub(crate) delivery: DeliveryArgs,
 }
 
 #[derive(Debug, Args)]

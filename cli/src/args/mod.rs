@@ -26,8 +26,8 @@ pub(crate) use change::{
 };
 pub(crate) use delta::{DeltaApply, DeltaCommand, DeltaMake, DeltaShow};
 pub(crate) use device::{
-    Check, ForeignArgs, HeldModel, PartArgs, PathOf, Pull, Repair, Rollback, Status, Term, TermsArgs,
-    TrustAdd, TrustCommand, TrustRemove, TrustRequire, TrustSet, TrustUnrequire, Update, Verify,
+    Check, DeliveryArgs, ForeignArgs, HeldModel, PartArgs, PathOf, Pull, Repair, Rollback, Status, Term,
+    TermsArgs, TrustAdd, TrustCommand, TrustRemove, TrustRequire, TrustSet, TrustUnrequire, Update, Verify,
 };
 pub(crate) use log::{LogArgs, LogAudit, LogCommand, Monitor};
 pub(crate) use moving::{NamespaceExport, NamespaceImport, TrustMove};

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use assay_client::publisher::{Planned, ProposedRelease, PublishedRelease, Publisher, ReleaseTerms};
+use assay_client::publisher::{
+    DeltaFrom, Planned, ProposedRelease, PublishedRelease, Publisher, ReleaseTerms,
+};
 use assay_client::scan::scan;
 use assay_schema::limits::MAX_ATTESTATION;
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -16,7 +19,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Answer, bytes, columns, files};
 use crate::passphrase::Passphrases;
-use crate::progress::PublishBars;
+use crate::progress::{PublishBars, bar};
 use crate::verdict::printable;
 
 pub(super) fn run(context: &Context, args: &Publish) -> Result<Answer, Failure> {
@@ -46,17 +49,71 @@ pub(super) fn run(context: &Context, args: &Publish) -> Result<Answer, Failure> 
         .ask_passphrase(move |path| passphrases.of(path))
         .sign_again(args.sign_again)
         .on_progress(move |progress| teller.tell(&progress));
-    let result = if args.dry_run {
-        publisher
-            .plan(&args.dir, &terms, Timestamp::now())
-            .map(|planned| plan(args, &planned))
-    } else {
-        publisher
-            .publish(&args.dir, &terms, Timestamp::now())
-            .map(|published| answer(args, &published))
-    };
+    if args.dry_run {
+        let planned = publisher.plan(&args.dir, &terms, Timestamp::now());
+        bars.clear();
+        return Ok(plan(args, &planned?));
+    }
+    let published = publisher.publish(&args.dir, &terms, Timestamp::now());
     bars.clear();
-    Ok(result?)
+    let published = published?;
+    let mut answer = answer(args, &published);
+    if let Some(folder) = &args.base {
+        // Before everybody has signed there is no release that a delta could name: run again then.
+        if published.proposal.is_none() {
+            let from = DeltaFrom {
+                folder: folder.clone(),
+                version: args.delta_from.clone(),
+            };
+            attach(context, &publisher, (args, &terms), &from, &mut answer)?;
+        }
+    }
+    Ok(answer)
+}
+
+/// Makes and attaches the delta of a release that is published.
+fn attach(
+    context: &Context,
+    publisher: &Publisher,
+    (args, terms): (&Publish, &ReleaseTerms),
+    from: &DeltaFrom,
+    answer: &mut Answer,
+) -> Result<(), Failure> {
+    let mut shown: Option<ProgressBar> = None;
+    let attached = publisher.attach_delta(&args.dir, terms, from, Timestamp::now(), &mut |done, total| {
+        shown
+            .get_or_insert_with(|| bar(context.show, "encoding", Some(total)))
+            .set_position(done);
+    });
+    if let Some(bar) = shown {
+        bar.finish_and_clear();
+    }
+    let attached = attached.map_err(|error| {
+        let mut failure = Failure::from(error);
+        failure.message = format!(
+            "{} is published; its delta was not attached: {}",
+            args.release, failure.message
+        );
+        failure
+    })?;
+    let made = format!(
+        "delta from {}: {} of {}",
+        attached.base,
+        bytes(attached.size),
+        bytes(attached.full)
+    );
+    let (state, kept) = match &attached.kept {
+        Some(kept) if kept.size < attached.size => (
+            ", not attached: the registry has one of ".to_owned() + &bytes(kept.size),
+            Some(kept),
+        ),
+        Some(kept) => (String::new(), Some(kept)),
+        None => (", not attached: it saves nothing".to_owned(), None),
+    };
+    let document = json!({"base": attached.base, "size": attached.size, "full": attached.full, "kept": kept});
+    answer.document.insert("delta".to_owned(), document);
+    answer.text.push_str(&format!("\n{made}{state}"));
+    Ok(())
 }
 
 fn plan(args: &Publish, planned: &Planned) -> Answer {

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use assay_client::device::{DeviceError, Options, PullProgress, Pulled, RouteChoice, permits};
+use assay_client::device::{Delivery, DeviceError, Options, PullProgress, Pulled, RouteChoice, permits};
 use assay_client::{Device, Want};
 use assay_schema::{ModelRef, Stage, Verdict};
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use crate::args::{ChainArgs, Check, DeviceArgs, Pull, Repair, Update, Wanted};
+use crate::args::{ChainArgs, Check, DeliveryArgs, DeviceArgs, Pull, Repair, Update, Wanted};
 use crate::context::{self, Context};
 use crate::failure::Failure;
 use crate::observed::Observed;
 use crate::output::{Answer, bytes};
 use crate::progress::bar;
+use crate::verdict::printable;
 
 /// A device that asks the registry of its pin, or the one that the command line names; and other authorities where they were trusted.
 pub(super) fn device(
@@ -75,18 +76,19 @@ pub(super) fn name(verdict: &Verdict) -> String {
 }
 
 pub(super) fn pull(context: &Context, args: &Pull) -> Result<Answer, Failure> {
-    fetch(context, &args.release, &args.device, &args.chain, Device::pull)
+    let options = fetching(&args.release, &args.chain, args.delivery);
+    fetch(context, &args.release.model, &args.device, &options, Device::pull)
 }
 
 pub(super) fn update(context: &Context, args: &Update) -> Result<Answer, Failure> {
-    let wanted = highest(&args.model);
-    fetch(context, &wanted, &args.device, &args.chain, Device::pull)
+    let options = fetching(&highest(&args.model), &args.chain, args.delivery);
+    fetch(context, &args.model, &args.device, &options, Device::pull)
 }
 
 /// The library knows which version is active.
 pub(super) fn repair(context: &Context, args: &Repair) -> Result<Answer, Failure> {
-    let wanted = highest(&args.model);
-    fetch(context, &wanted, &args.device, &args.chain, Device::repair)
+    let options = fetching(&highest(&args.model), &args.chain, args.delivery);
+    fetch(context, &args.model, &args.device, &options, Device::repair)
 }
 
 fn highest(model: &ModelRef) -> Wanted {
@@ -96,19 +98,26 @@ fn highest(model: &ModelRef) -> Wanted {
     }
 }
 
+fn fetching(wanted: &Wanted, chain: &ChainArgs, delivery: DeliveryArgs) -> Options {
+    Options {
+        deltas: !delivery.no_delta,
+        ..options(wanted, chain)
+    }
+}
+
 /// `Device::pull` or `Device::repair`.
 type Fetch = fn(&Device, &ModelRef, &Options, &mut dyn FnMut(PullProgress)) -> Result<Pulled, DeviceError>;
 
 fn fetch(
     context: &Context,
-    wanted: &Wanted,
+    model: &ModelRef,
     args: &DeviceArgs,
-    chain: &ChainArgs,
+    options: &Options,
     fetch: Fetch,
 ) -> Result<Answer, Failure> {
-    let (device, transport) = device(context, args, &wanted.model)?;
+    let (device, transport) = device(context, args, model)?;
     let mut shown: Option<ProgressBar> = None;
-    let result = fetch(&device, &wanted.model, &options(wanted, chain), &mut |progress| {
+    let result = fetch(&device, model, options, &mut |progress| {
         shown
             .get_or_insert_with(|| bar(context.show, "pulling", Some(progress.total)))
             .set_position(progress.done);
@@ -118,9 +127,7 @@ fn fetch(
     }
     let pulled = result?;
     let verdict = judged(pulled.verdict, Some(&transport))?;
-    let path = device
-        .active(&wanted.model)?
-        .map(|active| active.path().to_owned());
+    let path = device.active(model)?.map(|active| active.path().to_owned());
     let release = name(&verdict);
     let mut text = match pulled.already_active {
         true => format!("{release} is active already\n"),
@@ -129,11 +136,41 @@ fn fetch(
             bytes(pulled.traffic.received)
         ),
     };
+    if let Some(delivery) = &pulled.delivery {
+        text.push_str(&told(delivery));
+    }
     if let Some(path) = &path {
         text.push_str(&format!("{}\n", path.display()));
     }
-    let document = json!({"release": release, "already_active": pulled.already_active, "path": path});
+    let document = json!({
+        "release": release,
+        "already_active": pulled.already_active,
+        "path": path,
+        "delivery": pulled.delivery,
+    });
     Ok(Answer::new(document, text).with_verdict(verdict))
+}
+
+/// What was saved and how, and what did not come as planned; nothing where there is nothing to tell.
+fn told(delivery: &Delivery) -> String {
+    let mut text = String::new();
+    if delivery.saved > 0 {
+        text = format!("{} of {} saved", bytes(delivery.saved), bytes(delivery.full));
+        if let Some(plan) = &delivery.plan {
+            text.push_str(&format!(": {plan}"));
+        }
+        text.push('\n');
+    }
+    if delivery.missed > 0 {
+        text.push_str(&format!(
+            "{} chunks did not come as planned and were fetched whole\n",
+            delivery.missed
+        ));
+    }
+    for problem in &delivery.problems {
+        text.push_str(&format!("  {}\n", printable(problem)));
+    }
+    text
 }
 
 #[cfg(test)]

@@ -27,14 +27,16 @@ pub struct Made {
     pub index: u64,
 }
 
-/// Makes the delta from `base` to `target` in the file `out`, which must not exist, on `threads` threads. `progress` is told how many
-/// bytes of the target are encoded.
+/// Makes the delta from `base` to `target` in the file `out`, which must not exist, on `threads` threads. `identities` are what its
+/// header names the two by: their listings' identities, or the digests of the manifests of two releases (`schema/delta.md`, "Object").
+/// `progress` is told how many bytes of the target are encoded.
 ///
 /// # Errors
 /// A file cannot be read or written, or the delta would have more index than devices read.
 pub fn make(
     base: &Tree,
     target: &Tree,
+    identities: [Sha256Digest; 2],
     out: &Path,
     threads: usize,
     progress: &mut dyn FnMut(u64),
@@ -42,7 +44,6 @@ pub fn make(
     vacant(out)?;
     let (base_spans, target_spans) = (base.spans(), target.spans());
     let segments = correspond(&base.models(&base_spans), &target.models(&target_spans))?;
-    let identities = [base.listing().identity(), target.listing().identity()];
     let tensors: Vec<Vec<Span>> = target_spans.into_iter().map(|found| found.spans).collect();
     let encoder = Encoder::with_tensors(identities, base.bytes(), target.bytes(), segments, &tensors)?;
     // The index stands before the frames, and is known behind them.

@@ -138,10 +138,18 @@ impl Tree {
     /// # Errors
     /// It cannot be read, changes meanwhile, or holds what no release can.
     pub fn open(path: &Path, progress: &(dyn Fn(u64) + Sync)) -> Result<Self> {
+        Self::of_release(path, &[], progress)
+    }
+
+    /// As [`Tree::open`], of what is published of a folder: without the paths in `ignore`.
+    ///
+    /// # Errors
+    /// As [`Tree::open`].
+    pub fn of_release(path: &Path, ignore: &[String], progress: &(dyn Fn(u64) + Sync)) -> Result<Self> {
         let kind = std::fs::metadata(path).map_err(|e| DeltaError::io("open", path, e))?;
         let (root, found, single) = if kind.is_dir() {
             let root = Folder::open(path)?;
-            let found = scan_folder(&root, &[])?;
+            let found = scan_folder(&root, ignore)?;
             (root, found, false)
         } else {
             let (root, found) = single(path)?;

@@ -11,6 +11,7 @@ mod require;
 mod trust;
 mod verification;
 mod verify;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use check::Endorsable;
 pub use oms::{OmsCheck, VerifiedDirectory, root_certificates};
-pub use pull::{PullProgress, Pulled};
+pub use pull::{Delivery, PullProgress, Pulled};
 pub use trust::{Change, Fingerprint, TermsChange};
 pub use verification::Verification;
 
@@ -77,6 +78,9 @@ pub struct Options {
     pub route: RouteChoice,
     /// Stages that must have passed: one that is skipped refuses.
     pub require: BTreeSet<Stage>,
+    /// Whether a pull asks the registry for deltas from what is on the device. Chunks that are on the device are not fetched either
+    /// way.
+    pub deltas: bool,
 }
 
 impl Default for Options {
@@ -92,6 +96,7 @@ impl Default for Options {
                 Stage::Release,
                 Stage::Provenance,
             ]),
+            deltas: true,
         }
     }
 }

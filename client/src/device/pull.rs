@@ -1,13 +1,14 @@
 //! Pulling a release: check, fetch what is missing, activate in one step.
 
 use assay_schema::manifest::FileEntry;
-use assay_schema::{ModelRef, ReleaseManifest, Sha256Digest, Verdict};
+use assay_schema::{ModelRef, ReleaseManifest, Sha256Digest, Stage, Verdict};
 use assay_verifier::{Approved, Content, DeviceState, Piece, Want};
 use serde::Serialize;
 
 use super::check::Decision;
-use super::drive::{Host, Sources, drive};
+use super::drive::{Driven, Host, Sources, Tally, drive};
 use super::verify::present;
+use super::ways::{Task, Ways};
 use super::{Device, DeviceError, Options, Result, permits};
 use crate::folder::Folder;
 use crate::store::{ReleaseRecord, Staging, StoreError, Writer, active_record, lease, manifest, names};
@@ -25,6 +26,30 @@ pub struct PullProgress {
     pub total: u64,
 }
 
+/// How the files of a release came to a device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Delivery {
+    /// Bytes of the release's files.
+    pub full: u64,
+    /// Of them, those that were copied from what was on the device: other releases, or the same chunk of this one.
+    pub copied: u64,
+    /// Those that were made of deltas.
+    pub decoded: u64,
+    /// Those that came as they are. What is in none of the three was there since an earlier run.
+    pub whole: u64,
+    /// Bytes of deltas that were received for it: frames and indexes.
+    pub delta: u64,
+    /// Bytes that were not received because the device had something: `copied` and `decoded` without `delta`.
+    pub saved: u64,
+    /// The planned path in words; `None` where nothing was planned.
+    pub plan: Option<String>,
+    /// Chunks that did not come as planned - a delta that is damaged or lies, a file that was changed on the device - and were
+    /// fetched whole.
+    pub missed: u64,
+    /// What was wrong with deltas and with the first of `missed`.
+    pub problems: Vec<String>,
+}
+
 /// What a pull came to.
 #[derive(Debug, Clone)]
 pub struct Pulled {
@@ -34,6 +59,8 @@ pub struct Pulled {
     pub already_active: bool,
     /// What this pull sent and received, other authorities included.
     pub traffic: Traffic,
+    /// How the files came; `None` where nothing was pulled.
+    pub delivery: Option<Delivery>,
 }
 
 impl Device {
@@ -96,10 +123,11 @@ impl Device {
         }
         let transport = self.transport(&pin.registry)?;
         let before = self.traffic();
-        let pulled = |verdict, already_active| Pulled {
+        let pulled = |verdict, already_active, delivery| Pulled {
             verdict,
             already_active,
             traffic: self.traffic().since(before),
+            delivery,
         };
         let approved = match self.run_check(
             &writer,
@@ -110,7 +138,7 @@ impl Device {
             self.consensus(model)?,
         )? {
             Decision::Approved(approved) => *approved,
-            Decision::Not(verdict) => return Ok(pulled(*verdict, false)),
+            Decision::Not(verdict) => return Ok(pulled(*verdict, false, None)),
         };
         let same = active
             .as_ref()
@@ -122,19 +150,21 @@ impl Device {
             if !approved.endorsements().is_empty() && active.as_ref().is_some_and(|a| a.active != record) {
                 writer.activate(model, record, false)?;
             }
-            return Ok(pulled(approved.verdict(), true));
+            return Ok(pulled(approved.verdict(), true, None));
         }
         let pull = Pull {
             device: self,
             writer: &writer,
             model,
+            registry: &pin.registry,
             approved: &approved,
+            deltas: options.deltas,
         };
-        let verdict = *pull.run(transport.as_ref(), progress)?;
+        let (verdict, delivery) = pull.run(transport.as_ref(), progress)?;
         if permits(&verdict) {
             writer.collect(model)?;
         }
-        Ok(pulled(verdict, false))
+        Ok(pulled(*verdict, false, Some(delivery)))
     }
 
     /// Whether the release's folder holds exactly the manifest's files with their sizes. It does not read them.
@@ -188,11 +218,19 @@ struct Pull<'a> {
     device: &'a Device,
     writer: &'a Writer<'a>,
     model: &'a ModelRef,
+    /// Where the namespace's pin says that its registry is.
+    registry: &'a str,
     approved: &'a Approved,
+    /// Whether deltas are asked for.
+    deltas: bool,
 }
 
 impl Pull<'_> {
-    fn run(&self, transport: &dyn Transport, progress: &mut dyn FnMut(PullProgress)) -> Result<Box<Verdict>> {
+    fn run(
+        &self,
+        transport: &dyn Transport,
+        progress: &mut dyn FnMut(PullProgress),
+    ) -> Result<(Box<Verdict>, Delivery)> {
         let record = record_of(self.approved);
         let wanted = self.approved.manifest();
         let total = wanted.size();
@@ -209,11 +247,15 @@ impl Pull<'_> {
             let sources = Sources {
                 files: &files,
                 remote: None,
+                ways: None,
                 threads: self.device.threads,
             };
-            let content = Content::pull(self.approved.clone(), &lengths);
+            let path = ("path".to_owned(), "nothing to fetch".to_owned());
+            let content = Content::pull(self.approved.clone(), &lengths).planned([path]);
             match drive(content, sources, &mut host, &mut report) {
-                Ok(verdict) if permits(&verdict) => return Ok(verdict),
+                Ok(Driven { verdict, tally }) if permits(&verdict) => {
+                    return Ok((verdict, delivery(total, &tally, None)));
+                }
                 // Damaged, or unreadable: repaired below, and put in its place in one step.
                 Ok(_) => {}
                 Err(DeviceError::Store(StoreError::File(error))) if !error.is_full() => {}
@@ -225,10 +267,34 @@ impl Pull<'_> {
         let lengths = staging.prepare(wanted)?;
         let missing = total.saturating_sub(lengths.iter().sum());
         self.writer.reserve(missing.saturating_add(ROOM))?;
+        let ways = Task {
+            store: self.device.store(),
+            model: self.model,
+            registry: self.registry,
+            transport,
+            approved: self.approved,
+            staging: &staging,
+            staged: &lengths,
+            deltas: self.deltas,
+        };
+        // The disk ran full in spite of the look at it before: somebody else uses it too.
+        let ran_full = |error, done| match error {
+            DeviceError::Store(StoreError::File(error)) if error.is_full() => {
+                let left = total.saturating_sub(done).saturating_add(ROOM);
+                self.writer.full(left).into()
+            }
+            error => error,
+        };
+        let ways = ways.plan().map_err(|error| ran_full(error, 0))?;
+        let mut content = Content::pull(self.approved.clone(), &lengths);
+        if let Some(ways) = &ways {
+            content = content.planned(ways.evidence());
+        }
         let files = staging.files().clone();
         let sources = Sources {
             files: &files,
             remote: Some((transport, &self.model.namespace)),
+            ways: ways.as_ref(),
             threads: self.device.threads,
         };
         let mut host = Fetching {
@@ -237,22 +303,17 @@ impl Pull<'_> {
             staging: Some(staging),
         };
         let mut so_far = 0;
-        let result = drive(
-            Content::pull(self.approved.clone(), &lengths),
-            sources,
-            &mut host,
-            &mut |done| {
-                so_far = done;
-                report(done);
-            },
-        );
+        let result = drive(content, sources, &mut host, &mut |done| {
+            so_far = done;
+            report(done);
+        });
         match result {
-            // The disk ran full in spite of the look at it before: somebody else uses it too.
-            Err(DeviceError::Store(StoreError::File(error))) if error.is_full() => Err(self
-                .writer
-                .full(total.saturating_sub(so_far).saturating_add(ROOM))
-                .into()),
-            other => other,
+            Ok(Driven { mut verdict, tally }) => {
+                let delivery = delivery(total, &tally, ways.as_ref());
+                not_as_planned(&mut verdict, &delivery);
+                Ok((verdict, delivery))
+            }
+            Err(error) => Err(ran_full(error, so_far)),
         }
     }
 
@@ -287,6 +348,39 @@ impl Pull<'_> {
     fn activate(&self, record: &ReleaseRecord) -> Result<()> {
         self.writer.activate(self.model, record.clone(), false)?;
         Ok(())
+    }
+}
+
+/// How the files came, from what was counted.
+fn delivery(full: u64, tally: &Tally, ways: Option<&Ways>) -> Delivery {
+    let delta = ways.map_or(0, Ways::received).saturating_add(tally.frames);
+    let mut problems = ways.map_or_else(Vec::new, |ways| ways.unusable().to_vec());
+    problems.extend(tally.first_missed.clone());
+    Delivery {
+        full,
+        copied: tally.copied,
+        decoded: tally.decoded,
+        whole: tally.whole,
+        delta,
+        saved: tally.copied.saturating_add(tally.decoded).saturating_sub(delta),
+        plan: ways.and_then(Ways::chosen),
+        missed: tally.missed,
+        problems,
+    }
+}
+
+/// Stage 7 shows what did not come as it was planned: who served it may want to know, and so may whoever looks after the disk.
+fn not_as_planned(verdict: &mut Verdict, delivery: &Delivery) {
+    let plan = verdict
+        .stages
+        .iter_mut()
+        .find(|report| report.stage == Stage::Plan);
+    if let (Some(plan), Some(first)) = (plan, delivery.problems.last().filter(|_| delivery.missed > 0)) {
+        let chunks = delivery.missed;
+        plan.evidence.insert(
+            "missed".to_owned(),
+            format!("{chunks} chunks, fetched whole; {first}"),
+        );
     }
 }
 

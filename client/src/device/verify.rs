@@ -82,9 +82,10 @@ impl Device {
         let sources = Sources {
             files: &files,
             remote: Some((transport.as_ref(), &model.namespace)),
+            ways: None,
             threads: self.threads,
         };
-        let verdict = *drive(content, sources, &mut ReadOnly { release: None }, progress)?;
+        let verdict = *drive(content, sources, &mut ReadOnly { release: None }, progress)?.verdict;
         keep(begun, &files, &right, &verdict)?;
         Ok(verdict)
     }
@@ -187,12 +188,13 @@ impl Device {
         let sources = Sources {
             files,
             remote: None,
+            ways: None,
             threads: self.threads,
         };
         let mut host = ReadOnly {
             release: Some(release),
         };
-        let verdict = *drive(content, sources, &mut host, progress)?;
+        let verdict = *drive(content, sources, &mut host, progress)?.verdict;
         keep(begun, files, &right, &verdict)?;
         Ok(verdict)
     }

@@ -6,6 +6,7 @@
 mod attest;
 mod authority;
 mod collect;
+mod delta;
 mod difference;
 mod effects;
 mod endorse;
@@ -49,6 +50,7 @@ use assay_verifier::provenance::sigstore::SigstoreError;
 pub use attest::{SignedStatement, Statement};
 pub use authority::{AuthorityFolder, KeyPlace, KeyRole, KeyView, NamespaceRecord};
 pub use collect::ProposalView;
+pub use delta::{AttachedDelta, DeltaFrom};
 pub use export::{ExportRecord, Exported, export_namespace};
 pub use grants::{DelegationView, Grant, Revocation, public_key};
 pub use import::{Export, Standing};
@@ -379,6 +381,35 @@ pub enum PublishError {
         /// The version.
         version: VersionName,
     },
+    /// A folder that is to be one side of a delta holds something else.
+    #[error(
+        "{}: expected the files of release {version}, found {found}. Give the folder that was published as it", folder.display()
+    )]
+    OtherFiles {
+        /// The folder.
+        folder: PathBuf,
+        /// The release.
+        version: VersionName,
+        /// What differs first.
+        found: String,
+    },
+    /// A release that is to be one side of a delta.
+    #[error(
+        "release {version} is not published, so no delta can name it. Publish it, or name another version"
+    )]
+    NotPublished {
+        /// The version.
+        version: VersionName,
+    },
+    /// No release that a delta could start from.
+    #[error("no release is published below order {order}: there is nothing to make a delta from")]
+    NoBase {
+        /// The target's order.
+        order: ReleaseOrder,
+    },
+    /// A delta cannot be made.
+    #[error(transparent)]
+    Delta(#[from] Box<crate::delta::DeltaError>),
     /// The registry does not have the namespace, or does not show it.
     #[error("the registry has no namespace {0}, or does not show it without a token. Check the name")]
     NoNamespace(NamespaceName),
@@ -472,5 +503,11 @@ pub(crate) fn folder_error(path: PathBuf, reason: impl Into<String>) -> PublishE
     PublishError::Folder {
         path,
         reason: reason.into(),
+    }
+}
+
+impl From<crate::delta::DeltaError> for PublishError {
+    fn from(error: crate::delta::DeltaError) -> Self {
+        Self::Delta(Box::new(error))
     }
 }

@@ -4,6 +4,7 @@ use assay_schema::api::{
     CreateNamespace, LogInfo, NamespaceInfo, OnlineKeys, Page, Publication, Published, ReleaseInfo,
     StartUpload, UploadInfo,
 };
+use assay_schema::delta::{AttachDelta, DeltaInfo};
 use assay_schema::limits::{MAX_JSON_BODY, MAX_PROPOSAL, MAX_PROPOSAL_LIST, MAX_PROPOSALS};
 use assay_schema::proposal::{AddSignatures, ProposalDetail, ProposalInfo};
 use assay_schema::{ModelName, NamespaceName, Sha256Digest, VersionName};
@@ -107,6 +108,11 @@ impl Registry<'_> {
             paths::release(self.namespace, model, version),
             Body::Json(manifest.to_vec()),
         )
+    }
+
+    /// Attaches a delta whose blob is uploaded; what the registry keeps for its pair of releases.
+    pub(super) fn attach_delta(&self, model: &ModelName, delta: &AttachDelta) -> Result<DeltaInfo> {
+        self.send_json("POST", format!("{}/models/{model}/deltas", self.base()), delta)
     }
 
     pub(super) fn publish(&self, publication: &Recorded<Publication>) -> Result<Published> {

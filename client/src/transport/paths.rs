@@ -65,6 +65,20 @@ pub fn blob(namespace: &NamespaceName, sha256: &Sha256Digest) -> String {
     format!("/v1/namespaces/{namespace}/blobs/{sha256}")
 }
 
+/// The deltas that lead from one of these releases to the wanted one, releases named by their manifests' digests.
+pub fn deltas(
+    namespace: &NamespaceName,
+    model: &ModelName,
+    target: &Sha256Digest,
+    bases: &[Sha256Digest],
+) -> String {
+    let bases: Vec<String> = bases.iter().map(ToString::to_string).collect();
+    format!(
+        "/v1/namespaces/{namespace}/models/{model}/deltas?target={target}&base={}",
+        bases.join(",")
+    )
+}
+
 /// The proof that a role's file of this version (`snapshot` or `root`) is in the log.
 pub fn log_proof(namespace: &NamespaceName, role: &str, version: u64, size: Option<u64>) -> String {
     let known = known(size);

@@ -8,11 +8,14 @@ use assay_authority::metadata::{FileMeta, Snapshot, Target, Targets, TimestampRo
 use assay_authority::{KeyKind, SigningKey};
 use assay_client::sha256;
 use assay_client::transport::{Body, Fetched, Meter, Reply, Request, Traffic, Transport, TransportError};
+use assay_delta::Header;
+use assay_delta::index::HEADER;
 use assay_schema::api::{
     CreateNamespace, NamespaceInfo, OnlineKeys, Publication, Published, ReleaseInfo, ReleaseState, RoleState,
     StartUpload, UploadInfo, Visibility,
 };
 use assay_schema::bundle::{BundledBlob, CheckBundle, RoleFile};
+use assay_schema::delta::{AttachDelta, DeltaInfo, DeltaList, DeltaMaker};
 use assay_schema::problem::{Problem, ProblemKind};
 use assay_schema::tuf::{ModelRole, consistent_target};
 use assay_schema::{ChunkIndex, ReleaseManifest, Sha256Digest};
@@ -54,6 +57,8 @@ struct Inner {
     /// Before the next candidate or publication, this happens.
     race: Option<Race>,
     part_faults: u32,
+    /// What it offers; `None` for a registry that knows of no deltas.
+    deltas: Option<Vec<DeltaInfo>>,
 }
 
 pub struct MemoryRegistry {
@@ -125,6 +130,17 @@ impl MemoryRegistry {
 
     pub fn blob(&self, sha256: &Sha256Digest) -> Option<Vec<u8>> {
         self.inner.lock().unwrap().blobs.get(sha256).cloned()
+    }
+
+    pub fn set_blob(&self, bytes: Vec<u8>) -> Sha256Digest {
+        let digest = sha256(&bytes);
+        self.inner.lock().unwrap().blobs.insert(digest, bytes);
+        digest
+    }
+
+    /// From now on these deltas are listed, whatever is asked for.
+    pub fn offer(&self, deltas: Vec<DeltaInfo>) {
+        self.inner.lock().unwrap().deltas = Some(deltas);
     }
 
     pub fn file(&self, name: &str) -> Option<Vec<u8>> {
@@ -378,6 +394,10 @@ impl MemoryRegistry {
             inner.uploads.get(id)?;
             return Some(serde_json::to_vec(&Self::upload_info(&inner, id)).unwrap());
         }
+        if rest.contains("/deltas?target=") {
+            let items = self.inner.lock().unwrap().deltas.clone()?;
+            return Some(serde_json::to_vec(&DeltaList { items }).unwrap());
+        }
         let (model, query) = rest.strip_prefix("models/")?.split_once("/check?root=")?;
         let root = query.split('&').next()?.parse().ok()?;
         Some(serde_json::to_vec(&self.bundle(model, root)?).unwrap())
@@ -420,7 +440,10 @@ impl Transport for MemoryRegistry {
         let digest: Sha256Digest = path.rsplit('/').next().unwrap().parse().unwrap();
         self.opened.lock().unwrap().push((digest, offset, len));
         let part = match self.inner.lock().unwrap().blobs.get(&digest) {
-            Some(blob) => blob[offset as usize..(offset + len) as usize].to_vec(),
+            Some(blob) => match blob.get(offset as usize..(offset + len) as usize) {
+                Some(part) => part.to_vec(),
+                None => return Err(problem(path, ProblemKind::OffsetMismatch, "shorter")),
+            },
             None => return Err(problem(path, ProblemKind::NotFound, "none")),
         };
         let judge = self.judge.lock().unwrap();
@@ -509,6 +532,24 @@ impl Transport for MemoryRegistry {
                     created: self.now(),
                     published: None,
                 })
+            }
+            ("POST", deltas, Body::Json(body)) if deltas.ends_with("/deltas") => {
+                let asked: AttachDelta = serde_json::from_slice(&body).unwrap();
+                let mut inner = self.inner.lock().unwrap();
+                let blob = &inner.blobs[&asked.blob];
+                let target = ReleaseManifest::parse(&inner.blobs[&asked.target]).unwrap();
+                let info = DeltaInfo {
+                    base: asked.base,
+                    target: asked.target,
+                    blob: asked.blob,
+                    size: blob.len() as u64,
+                    index: Header::parse(&blob[..HEADER]).unwrap().frames(),
+                    full: target.size(),
+                    made_by: DeltaMaker::Publisher,
+                    created: self.now(),
+                };
+                inner.deltas.get_or_insert_default().push(info.clone());
+                json(&info)
             }
             (method, rest, _) => panic!("unexpected request {method} {rest}"),
         }

@@ -405,7 +405,7 @@ impl Context {
 
     fn pass_release(&mut self, passed: release::Passed) -> CheckStep {
         // Content is stage 8, which only a pull or a verification can pass.
-        if self.reports.enforce(&[Stage::Content]) {
+        if self.reports.enforce(&[Stage::Plan, Stage::Content]) {
             return CheckStep::Done(Checked::Refused(Box::new(self.reports.verdict())));
         }
         let bundle = self.used_bundle();

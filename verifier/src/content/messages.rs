@@ -32,7 +32,8 @@ pub enum Action {
     },
     /// Hash a piece that lies on this device; [`Event::Absent`] if the file is shorter.
     HashLocal(Piece),
-    /// Get a run of neighbouring pieces of a file by one range request; report each as it has arrived.
+    /// Get a run of neighbouring pieces of a file: by one range request, or from wherever the driver has the same bytes cheaper
+    /// ([`Content::expected`](super::Content::expected) tells which). Report each as it has arrived.
     Fetch {
         /// Index into the manifest's files.
         file: usize,

@@ -82,7 +82,7 @@ fn a_pull_writes_every_file_and_ends_in_order() {
     assert_eq!(content.done(), approved.manifest().size());
     let evidence = &verdict.stage(Stage::Content).unwrap().evidence;
     assert_eq!(evidence["bytes_right"], approved.manifest().size().to_string());
-    assert_eq!(evidence["bytes_fetched"], evidence["bytes_right"]);
+    assert_eq!(evidence["bytes_written"], evidence["bytes_right"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::support::*;
 
 #[test]
 fn each_stage_that_is_not_built_refuses_where_it_is_required() {
-    for stage in [Stage::Log, Stage::Permission, Stage::Plan, Stage::Screening] {
+    for stage in [Stage::Log, Stage::Permission, Stage::Screening] {
         for by in ROUTES {
             let sim = Simulator::new();
             let mut device = Device::new(&sim, by);
@@ -51,4 +51,24 @@ fn required_content_is_permitted_only_by_a_pull() {
     };
     let verdict = driver.run(&mut Content::pull(*approved, &[]), |_| 0);
     assert_eq!(verdict.outcome, Outcome::Permit);
+}
+
+#[test]
+fn a_required_plan_is_permitted_only_by_a_pull_that_has_one() {
+    let sim = Simulator::new();
+    let mut device = Device::new(&sim, By::Bundle);
+    device.require.insert(Stage::Plan);
+    let approved = device.permitted(&sim);
+    let mut driver = Driver {
+        blobs: sim.blobs.clone(),
+        ..Driver::default()
+    };
+    let unplanned = driver.run(&mut Content::pull((*approved).clone(), &[]), |_| 0);
+    assert_eq!(decided(&unplanned), code(Stage::Plan, "required-stage-skipped"));
+    let path = ("path".to_owned(), "every chunk as it is".to_owned());
+    let mut planned = Content::pull(*approved, &[]).planned([path]);
+    let verdict = driver.run(&mut planned, |_| 0);
+    assert_eq!(verdict.outcome, Outcome::Permit);
+    let evidence = &verdict.stage(Stage::Plan).unwrap().evidence;
+    assert_eq!(evidence["path"], "every chunk as it is");
 }

@@ -34,7 +34,9 @@ fn make(context: &Context, args: &DeltaMake) -> Result<Answer, Failure> {
     }
     let (base, target) = (open(context, &args.base)?, open(context, &args.target)?);
     let bar = bar(context.show, "encoding", Some(target.size()));
-    let made = delta::make(&base, &target, &args.delta, threads(args.threads), &mut |done| {
+    let identities = [base.listing().identity(), target.listing().identity()];
+    let threads = threads(args.threads);
+    let made = delta::make(&base, &target, identities, &args.delta, threads, &mut |done| {
         bar.set_position(done);
     });
     bar.finish_and_clear();

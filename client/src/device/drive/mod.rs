@@ -1,11 +1,15 @@
-//! Driving stage 8: threads that hash and fetch, one thread that decides and writes.
+//! Driving stage 8: threads that hash, decode and fetch, one thread that decides and writes.
+//!
+//! Where a way was planned for a piece - a release on this device, a delta's frame - that is tried first, and the registry's own bytes
+//! where it fails. The machine learns nothing of it: a piece has arrived, and its digest decides.
 //!
 //! The machine bounds how many pieces are under way, so the queues here need no bound of their own. Fetched pieces are hashed on
 //! the thread that received them, while they are in its cache.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
+mod tally;
+mod worker;
+
+use std::collections::{BTreeMap, HashMap};
 use std::iter::repeat_n;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -14,10 +18,15 @@ use assay_schema::manifest::FileEntry;
 use assay_schema::{NamespaceName, Sha256Digest, Verdict};
 use assay_verifier::{Action, Content, DeviceState, Event, Piece};
 
+pub(super) use tally::Tally;
+use tally::Via;
+use worker::Worker;
+
+use super::ways::{Place, Way, Ways};
 use super::{DeviceError, Result};
 use crate::folder::Folder;
 use crate::hash;
-use crate::transport::{Fetched, Transport, TransportError, paths};
+use crate::transport::Transport;
 
 /// Connections that fetch at once.
 const FETCHERS: usize = 3;
@@ -53,6 +62,8 @@ pub(super) struct Sources<'a> {
     pub(super) files: &'a Folder,
     /// The registry, if it may be asked.
     pub(super) remote: Option<(&'a dyn Transport, &'a NamespaceName)>,
+    /// Where pieces are had cheaper than from the registry.
+    pub(super) ways: Option<&'a Ways>,
     pub(super) threads: usize,
 }
 
@@ -68,6 +79,33 @@ enum Job {
         sha256: Sha256Digest,
         pieces: Vec<Piece>,
     },
+    /// Read a piece from where the same bytes lie.
+    Copy {
+        piece: Piece,
+        from: From,
+        expected: Sha256Digest,
+    },
+    /// Fetch the frames of neighbouring pieces.
+    Frames {
+        delta: usize,
+        pieces: Vec<Piece>,
+    },
+    /// Make a piece of its frame.
+    Decode {
+        delta: usize,
+        piece: Piece,
+        frame: Vec<u8>,
+        expected: Sha256Digest,
+    },
+}
+
+/// Where the bytes of a piece lie on this device.
+#[derive(Debug, Clone, Copy)]
+enum From {
+    /// In another release.
+    Held(Place),
+    /// In this one: the file and where in it.
+    Written(usize, u64),
 }
 
 enum Done {
@@ -76,6 +114,19 @@ enum Done {
         piece: Piece,
         bytes: Vec<u8>,
         sha256: Sha256Digest,
+        via: Via,
+    },
+    /// The frame of a piece, which is still to be decoded.
+    Frame {
+        delta: usize,
+        piece: Piece,
+        frame: Vec<u8>,
+    },
+    /// The way that was tried for a piece does not give it.
+    Missed {
+        piece: Piece,
+        via: Via,
+        reason: String,
     },
     /// A file on this device cannot be read, for another reason than that it is not there.
     Broken(DeviceError),
@@ -84,13 +135,20 @@ enum Done {
 /// Buffers for fetched pieces, used again.
 type Buffers = Mutex<Vec<Vec<u8>>>;
 
+/// What a run of the machine came to.
+pub(super) struct Driven {
+    pub(super) verdict: Box<Verdict>,
+    /// How its pieces came.
+    pub(super) tally: Tally,
+}
+
 /// Runs the machine to its end. An error of the device itself (a full disk, a crash in a test) ends it at once, without a verdict.
 pub(super) fn drive(
     mut content: Content,
     sources: Sources<'_>,
     host: &mut dyn Host,
     progress: &mut dyn FnMut(u64),
-) -> Result<Box<Verdict>> {
+) -> Result<Driven> {
     let entries = content.manifest().files.clone();
     let (hash_jobs, hash_queue) = channel();
     let (fetch_jobs, fetch_queue) = channel();
@@ -114,6 +172,10 @@ pub(super) fn drive(
             hash: hash_jobs,
             fetch: fetch_jobs,
             fetches: sources.remote.is_some(),
+            ways: sources.ways,
+            written: HashMap::new(),
+            missed: Vec::new(),
+            tally: Tally::new(sources.ways.map_or(0, Ways::deltas)),
             held: BTreeMap::new(),
             buffers: &buffers,
             batch: Vec::new(),
@@ -124,7 +186,8 @@ pub(super) fn drive(
         // Whatever the threads still have queued is of no use to anybody.
         drain(&hash_queue);
         drain(&fetch_queue);
-        result
+        let tally = deciding.tally;
+        result.map(|verdict| Driven { verdict, tally })
     })
 }
 
@@ -141,6 +204,12 @@ struct Deciding<'a> {
     hash: Sender<Job>,
     fetch: Sender<Job>,
     fetches: bool,
+    ways: Option<&'a Ways>,
+    /// Where chunks were written that come again.
+    written: HashMap<Sha256Digest, (usize, u64)>,
+    /// Pieces that no way gave, to be fetched whole.
+    missed: Vec<Piece>,
+    tally: Tally,
     held: BTreeMap<(usize, u64), (Vec<u8>, Sha256Digest)>,
     buffers: &'a Buffers,
     batch: Vec<Piece>,
@@ -174,6 +243,7 @@ impl Deciding<'_> {
                 }
                 next = results.try_recv().ok();
             }
+            self.fetch_missed()?;
         }
     }
 
@@ -209,7 +279,10 @@ impl Deciding<'_> {
             }
             Action::Fetch { file, sha256, pieces } => {
                 self.under_way += pieces.len();
-                let _ = self.fetch.send(Job::Fetch { file, sha256, pieces });
+                match self.ways {
+                    Some(ways) => self.go(content, ways, (file, sha256), &pieces),
+                    None => self.send_fetch(Job::Fetch { file, sha256, pieces }),
+                }
             }
             Action::HashReceived(piece) => {
                 if let Some((_, sha256)) = self.held.get(&(piece.file, piece.chunk)) {
@@ -228,6 +301,11 @@ impl Deciding<'_> {
                 }
                 self.host.write(piece, entry, &bytes)?;
                 self.release(bytes);
+                if let (Some(ways), Some(sha256)) = (self.ways, content.expected(piece))
+                    && ways.is_repeated(&sha256)
+                {
+                    self.written.insert(sha256, (piece.file, piece.offset));
+                }
                 content.handle(Event::Written(piece));
             }
             Action::Discard(piece) => {
@@ -267,14 +345,123 @@ impl Deciding<'_> {
                 }
                 content.handle(event);
             }
-            Done::Received { piece, bytes, sha256 } => {
+            Done::Received {
+                piece,
+                bytes,
+                sha256,
+                via,
+            } => {
                 self.under_way -= 1;
+                self.tally.received(via, piece.len);
                 self.held.insert((piece.file, piece.chunk), (bytes, sha256));
                 content.handle(Event::Received(piece));
+            }
+            Done::Frame { delta, piece, frame } => {
+                self.tally.frame(frame.len());
+                match content.expected(piece) {
+                    Some(expected) => self.send_hash(Job::Decode {
+                        delta,
+                        piece,
+                        frame,
+                        expected,
+                    }),
+                    None => self.missed.push(piece),
+                }
+            }
+            Done::Missed { piece, via, reason } => {
+                let path = self.entries.get(piece.file).map_or("", |e| e.path.as_str());
+                self.tally
+                    .missed(via, || format!("chunk {} of {path}: {reason}", piece.chunk));
+                self.missed.push(piece);
             }
             Done::Broken(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Sends a run of pieces on their ways, neighbours with the same delta together.
+    fn go(
+        &mut self,
+        content: &Content,
+        ways: &Ways,
+        (file, sha256): (usize, Sha256Digest),
+        pieces: &[Piece],
+    ) {
+        let mut left = pieces;
+        while let Some((&first, rest)) = left.split_first() {
+            let way = self.way(content, ways, first);
+            left = rest;
+            let mut run = vec![first];
+            if matches!(way, Way::Frame(_) | Way::Whole) {
+                while let Some((&next, rest)) = left.split_first()
+                    && self.way(content, ways, next) == way
+                {
+                    run.push(next);
+                    left = rest;
+                }
+            }
+            let expected = content.expected(first);
+            match (way, expected) {
+                (Way::Held(place), Some(expected)) => self.send_hash(Job::Copy {
+                    piece: first,
+                    from: From::Held(place),
+                    expected,
+                }),
+                (Way::Again, Some(expected)) if self.written.contains_key(&expected) => {
+                    let (file, offset) = self.written.get(&expected).copied().unwrap_or_default();
+                    self.send_hash(Job::Copy {
+                        piece: first,
+                        from: From::Written(file, offset),
+                        expected,
+                    });
+                }
+                (Way::Frame(delta), _) => self.send_fetch(Job::Frames { delta, pieces: run }),
+                _ => self.send_fetch(Job::Fetch {
+                    file,
+                    sha256,
+                    pieces: run,
+                }),
+            }
+        }
+    }
+
+    /// The planned way of a piece, or another one where that is known not to lead to it.
+    fn way(&self, content: &Content, ways: &Ways, piece: Piece) -> Way {
+        let Some(expected) = content.expected(piece) else {
+            return Way::Whole;
+        };
+        let mut way = ways.of(piece, &expected);
+        if way == Way::Again && !self.written.contains_key(&expected) {
+            way = ways.otherwise();
+        }
+        match way {
+            Way::Frame(delta) if self.tally.is_given_up(delta) => Way::Whole,
+            way => way,
+        }
+    }
+
+    /// What no way gave is fetched whole, neighbours together.
+    fn fetch_missed(&mut self) -> Result<()> {
+        let mut missed = std::mem::take(&mut self.missed);
+        missed.sort_unstable();
+        for run in missed.chunk_by(|a, b| a.file == b.file && a.chunk + 1 == b.chunk) {
+            let Some(first) = run.first() else { continue };
+            let entry = self.entries.get(first.file).ok_or(DeviceError::Stuck)?;
+            self.send_fetch(Job::Fetch {
+                file: first.file,
+                sha256: entry.sha256,
+                pieces: run.to_vec(),
+            });
+        }
+        Ok(())
+    }
+
+    fn send_fetch(&self, job: Job) {
+        let _ = self.fetch.send(job);
+    }
+
+    fn send_hash(&self, job: Job) {
+        let _ = self.hash.send(job);
     }
 
     fn flush(&mut self) {
@@ -290,149 +477,6 @@ impl Deciding<'_> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(bytes);
         }
-    }
-}
-
-struct Worker<'a> {
-    entries: &'a [FileEntry],
-    sources: Sources<'a>,
-    done: Sender<Vec<Done>>,
-    buffers: &'a Buffers,
-}
-
-impl Worker<'_> {
-    fn run(&self, queue: &Mutex<Receiver<Job>>) {
-        let mut open: Option<(usize, Option<File>)> = None;
-        loop {
-            // The lock is held while waiting: whoever waits for the lock would wait for a job anyway.
-            let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(job) = job else { return };
-            let going = match job {
-                Job::Hash(pieces) => {
-                    let runs = pieces.chunk_by(|a, b| a.file == b.file);
-                    self.send(runs.flat_map(|run| self.hash(run, &mut open)).collect())
-                }
-                Job::Index { file, sha256, size } => {
-                    self.send(vec![Done::Event(self.index(file, sha256, size))])
-                }
-                Job::Fetch { file, sha256, pieces } => self.fetch(file, sha256, &pieces),
-            };
-            if !going {
-                return;
-            }
-        }
-    }
-
-    /// What came of a job goes together, so that the next job is as large: pieces are hashed four at a time. False when nobody listens
-    /// any more.
-    fn send(&self, done: Vec<Done>) -> bool {
-        self.done.send(done).is_ok()
-    }
-
-    /// Hashes pieces of one file.
-    fn hash(&self, pieces: &[Piece], open: &mut Option<(usize, Option<File>)>) -> Vec<Done> {
-        let Some(first) = pieces.first().map(|piece| piece.file) else {
-            return Vec::new();
-        };
-        let Some(entry) = self.entries.get(first) else {
-            return vec![Done::Broken(DeviceError::Stuck)];
-        };
-        if open.as_ref().is_none_or(|(file, _)| *file != first) {
-            match self.sources.files.read_at_path(&entry.path) {
-                Ok(file) => *open = Some((first, file)),
-                Err(error) => return vec![Done::Broken(error.into())],
-            }
-        }
-        let ranges: Vec<_> = pieces.iter().map(|p| (p.offset, p.len.into())).collect();
-        let hashed = match open {
-            Some((_, Some(file))) => hash::hash_ranges(file, &ranges),
-            _ => Ok(vec![None; pieces.len()]),
-        };
-        match hashed {
-            Ok(digests) => pieces
-                .iter()
-                .zip(digests)
-                .map(|(&piece, digest)| {
-                    Done::Event(match digest {
-                        Some(sha256) => Event::Hashed { piece, sha256 },
-                        None => Event::Absent(piece),
-                    })
-                })
-                .collect(),
-            Err(error) => {
-                let path = self.sources.files.path().join(entry.path.as_str());
-                vec![Done::Broken(crate::folder::io_error("read", &path, error).into())]
-            }
-        }
-    }
-
-    fn index(&self, file: usize, sha256: Sha256Digest, size: u64) -> Event {
-        let Some((transport, namespace)) = self.sources.remote else {
-            return failed(file, Vec::new(), "no registry may be asked", false);
-        };
-        match transport.get(&paths::blob(namespace, &sha256), size, None) {
-            Ok(Fetched::Found { bytes, .. }) => Event::Index { file, bytes },
-            Ok(_) => failed(
-                file,
-                Vec::new(),
-                "the registry does not have its chunk index",
-                false,
-            ),
-            Err(error) => failed(file, Vec::new(), &error.to_string(), error.is_passing()),
-        }
-    }
-
-    /// False when nobody listens any more.
-    fn fetch(&self, file: usize, sha256: Sha256Digest, pieces: &[Piece]) -> bool {
-        let mut left = pieces;
-        let problem = match self.fetch_run(sha256, pieces, &mut left) {
-            Ok(listened) => return listened,
-            Err(problem) => problem,
-        };
-        self.send(vec![Done::Event(failed(
-            file,
-            left.to_vec(),
-            &problem.0,
-            problem.1,
-        ))])
-    }
-
-    fn fetch_run(
-        &self,
-        sha256: Sha256Digest,
-        pieces: &[Piece],
-        left: &mut &[Piece],
-    ) -> std::result::Result<bool, (String, bool)> {
-        let Some((transport, namespace)) = self.sources.remote else {
-            return Err(("no registry may be asked".to_owned(), false));
-        };
-        let refused = |e: TransportError| (e.to_string(), e.is_passing());
-        let offset = pieces.first().map_or(0, |p| p.offset);
-        let len = pieces.iter().map(|p| u64::from(p.len)).sum();
-        let mut body = transport
-            .open(&paths::blob(namespace, &sha256), offset, len)
-            .map_err(refused)?;
-        while let Some((piece, rest)) = left.split_first() {
-            let mut bytes = self
-                .buffers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop()
-                .unwrap_or_default();
-            bytes.resize(usize::try_from(piece.len).unwrap_or(0), 0);
-            // A short body is a dropped connection as far as anybody can tell; the machine counts the attempts.
-            body.read_exact(&mut bytes).map_err(|e| (e.to_string(), true))?;
-            let sha256 = hash::sha256(&bytes);
-            *left = rest;
-            if !self.send(vec![Done::Received {
-                piece: *piece,
-                bytes,
-                sha256,
-            }]) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 }
 
