@@ -367,7 +367,6 @@ fn two_holders_of_root_keys_sign_the_move() {
         &second,
         "--proposal",
         &proposal,
-        "--public",
     ];
     at(&world, &new, &args).exits(DONE);
     at(&world, &new, &["trust", "move", "acme"]).exits(DONE);

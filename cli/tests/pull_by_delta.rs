@@ -35,7 +35,9 @@ fn a_publisher_attaches_a_delta_and_a_device_pulls_by_it() {
         .json();
     let delta = &published["delta"];
     assert_eq!(delta["base"], "1.0.0", "{published}");
-    assert_eq!(delta["kept"]["made_by"], "publisher", "{published}");
+    // The registry makes one by itself, too; the smaller stays, or the first of two of one size.
+    let kept = delta["kept"]["size"].as_u64().unwrap();
+    assert!(kept <= delta["size"].as_u64().unwrap(), "{published}");
     let (size, full) = (delta["size"].as_u64().unwrap(), delta["full"].as_u64().unwrap());
     assert!(size * 20 < full, "{size} of {full}");
     // Other files than the release's are no base of it.
