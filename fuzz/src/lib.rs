@@ -1,7 +1,7 @@
 //! Every parser that sees a stranger's bytes, and what drives it with mutated inputs.
 //!
 //! A [`Target`] takes any bytes and must return: with an [`Outcome`], in bounded time and memory, and with what it accepted read back
-//! as it was written. [`drive`] feeds it, from the same seed always the same inputs, in two ways: a fixed number of runs in the tests
+//! as it was written. [`mod@drive`] feeds it, from the same seed always the same inputs, in two ways: a fixed number of runs in the tests
 //! (`tests/parsers.rs`), and for as long as is asked in `make fuzz`.
 //!
 //! | module | holds |
@@ -10,7 +10,7 @@
 //! | [`target`] | what a target is, and how many runs it gets |
 //! | [`mutate`] | inputs from inputs: bytes, text and JSON |
 //! | [`corpus`] | the inputs to begin with |
-//! | [`drive`] | the loop, and what it reports |
+//! | [`mod@drive`] | the loop, and what it reports |
 //! | [`guard`] | time, memory and panics of one run |
 //! | [`inventory`] | the parsers that the sources declare, so that none is forgotten |
 //!

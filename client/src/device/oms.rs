@@ -204,7 +204,7 @@ impl OmsCheck<'_> {
     }
 }
 
-/// Root certificates of a file, in PEM (any number of them) or DER, in the form of [`SignerIdentity::Certificate`].
+/// Root certificates of a file, in PEM (any number of them) or DER, in the form of [`Certificate`](assay_schema::signers::SignerIdentity::Certificate).
 ///
 /// # Errors
 /// There is none, or one is no certificate.

@@ -40,7 +40,7 @@ impl TrustBlob {
 }
 
 /// Finds the bytes of every `trust/*` target, and of every `endorsed` manifest, that is not stored yet, so that every TUF client can
-/// fetch it. Documents that devices know are judged, those that stand inside their entry by [`decide::read_role`] before.
+/// fetch it. Documents that devices know are judged, those that stand inside their entry by [`super::decide`] before.
 ///
 /// # Errors
 /// There are none for a target, `sent_along` has bytes that no target names, or devices could not read a document.
