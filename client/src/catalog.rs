@@ -153,7 +153,7 @@ fn malformed(path: &str, expected: &'static str, found: &serde_json::Error) -> T
     TransportError::Malformed {
         path: path.to_owned(),
         expected,
-        found: found.to_string(),
+        found: assay_schema::shown::json_error(found),
     }
 }
 

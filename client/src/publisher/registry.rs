@@ -198,6 +198,6 @@ fn read<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| TransportError::Malformed {
         path: path.to_owned(),
         expected: "the answer that the API describes",
-        found: e.to_string(),
+        found: assay_schema::shown::json_error(&e),
     })
 }

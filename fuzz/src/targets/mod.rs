@@ -1,8 +1,12 @@
 //! The parsers, by crate. What each accepts is written again and read back, where there is a writer.
 
+pub mod authority;
 pub mod delta;
 pub mod log;
+pub mod provenance;
 pub mod schema;
+pub mod server;
+pub mod trust;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +16,16 @@ use crate::target::{Outcome, Target};
 
 /// All targets, area by area.
 pub fn all() -> Vec<Target> {
-    [schema::TARGETS, log::TARGETS, delta::TARGETS].concat()
+    [
+        schema::TARGETS,
+        log::TARGETS,
+        delta::TARGETS,
+        provenance::TARGETS,
+        trust::TARGETS,
+        authority::TARGETS,
+        server::TARGETS,
+    ]
+    .concat()
 }
 
 /// The targets of an area, such as `schema`.

@@ -135,7 +135,7 @@ impl TrustedRoot {
         let text = std::str::from_utf8(json).map_err(|error| SigstoreError::Root(error.to_string()))?;
         sigstore_trust_root::TrustedRoot::from_json(text)
             .map(Self)
-            .map_err(|error| SigstoreError::Root(error.to_string()))
+            .map_err(|error| SigstoreError::Root(statement::shown(&error.to_string())))
     }
 
     /// The root of Sigstore's public-good instance as it was when this software was made. For tools whose user names no other; a

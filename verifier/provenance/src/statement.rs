@@ -41,7 +41,7 @@ pub enum StatementError {
         found: String,
     },
     /// Not JSON, or not of the predicate's form.
-    #[error("statement: expected an in-toto statement in JSON, found {0}")]
+    #[error("statement: expected an in-toto statement in JSON, found {}", assay_schema::shown::json_error(.0))]
     Parse(#[from] serde_json::Error),
 }
 
@@ -120,7 +120,7 @@ pub fn signed_bytes(payload: &[u8]) -> Vec<u8> {
 
 /// A stranger's text as an error may repeat it.
 pub(crate) fn shown(text: &str) -> String {
-    text.chars().take(256).collect()
+    assay_schema::shown::shortened(text, 256)
 }
 
 #[cfg(test)]
@@ -149,5 +149,12 @@ mod tests {
             Err(StatementError::Parse(_))
         ));
         assert_eq!(read::<u8>(payload, "b").unwrap().predicate, 7);
+    }
+
+    #[test]
+    fn repro_a_refusal_repeats_no_strangers_text_at_length() {
+        let payload = format!("\"{}\"", "x".repeat(1 << 20));
+        let refused = predicate_type(payload.as_bytes()).unwrap_err().to_string();
+        assert!(refused.len() < 1000, "{} bytes", refused.len());
     }
 }
